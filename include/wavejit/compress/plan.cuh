@@ -1,0 +1,47 @@
+// The rows of a compress plan, as their bytes lie in memory (little endian), and how kernels read
+// them. Other programs read these bytes too: seq_len stays first.
+#pragma once
+#include <wavejit/core/vec.cuh>
+
+namespace wavejit {
+
+inline constexpr uint32_t kInvalidRow = ~uint32_t{0};
+
+// One request of a decode step. seq_len counts the current token; kInvalidRow: nothing to compress.
+// write_loc < 0: nothing to save.
+struct alignas(16) DecodePlan {
+  uint32_t seq_len;
+  int32_t write_loc;
+  int32_t read_page_0;  // page of position max(seq_len - 1 - ratio, 0)
+  int32_t read_page_1;  // page of position seq_len - 1
+};
+
+// One entry that a prefill chunk emits. seq_len is its last token's position + 1; kInvalidRow: skip.
+// `where` holds the last token's row of the ragged batch and how many leading window entries come
+// from the ring: 16 + 16 bits, or 24 + 8 bits where a batch has more than 65,536 tokens ("wide").
+struct alignas(16) CompressPlan {
+  uint32_t seq_len;
+  uint32_t where;
+  int32_t read_page_0;
+  int32_t read_page_1;
+};
+
+// One row of the batch that goes to the ring. kInvalidRow or a negative location: skip.
+struct alignas(8) WritePlan {
+  uint32_t ragged_id;
+  int32_t write_loc;
+};
+
+static_assert(sizeof(DecodePlan) == 16 && sizeof(CompressPlan) == 16 && sizeof(WritePlan) == 8);
+
+__device__ __forceinline__ uint32_t pack_where(uint32_t ragged_id, uint32_t buffer_len, bool wide) {
+  return ragged_id | buffer_len << (wide ? 24 : 16);
+}
+__device__ __forceinline__ uint32_t ragged_id_of(const CompressPlan& plan, bool wide) {
+  return plan.where & (wide ? 0xffffffu : 0xffffu);
+}
+__device__ __forceinline__ uint32_t buffer_len_of(const CompressPlan& plan, bool wide) {
+  return plan.where >> (wide ? 24 : 16);
+}
+
+}  // namespace wavejit

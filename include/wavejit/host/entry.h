@@ -1,0 +1,29 @@
+// The library's exported functions: tvm-ffi's packed arguments in, a Python exception or None out.
+#pragma once
+#include <tvm/ffi/c_api.h>
+#include <wavejit/host/arguments.h>
+
+namespace wavejit::host {
+
+template <void (*kFunction)(Arguments&)>
+int call(const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {
+  try {
+    Arguments arguments(values, count);
+    kFunction(arguments);
+    result->type_index = kTVMFFINone;
+    result->zero_padding = 0;
+    result->v_int64 = 0;
+    return 0;
+  } catch (const Error& error) {
+    TVMFFIErrorSetRaisedFromCStr(error.kind, error.message);
+    return -1;
+  }
+}
+
+}  // namespace wavejit::host
+
+#define WAVEJIT_EXPORT(name)                                                             \
+  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(                \
+      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {                \
+    return ::wavejit::host::call<&::wavejit::name>(values, count, result);               \
+  }

@@ -1,0 +1,108 @@
+// AMD's launch through whichever libamdhip64 the process has (torch brings one), so that one library
+// serves ROCm 5, 6 and 7: nothing of HIP is linked or included.
+#pragma once
+#include <link.h>
+#include <string.h>
+#include <wavejit/host/code_object.h>
+
+namespace wavejit::host {
+
+struct HipRuntime {
+  int (*get_device)(int*);
+  int (*set_device)(int);
+  int (*load)(void**, const void*);
+  int (*function)(void**, void*, const char*);
+  int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*,
+                void**, void**);
+  const char* (*describe)(int);
+  void* modules[kMaxDevices];
+  bool ready;
+};
+inline HipRuntime hip_runtime{};
+
+inline void check_hip(int status, const char* what, const char* kernel) {
+  if (status == 0) return;
+  fail("RuntimeError", "%s: %s failed with HIP error %d (%s)", kernel, what, status,
+       hip_runtime.describe(status));
+}
+
+// The path of the runtime that is in the process already.
+inline int find_hip_runtime(dl_phdr_info* info, size_t, void* found) {
+  const char* slash = strrchr(info->dlpi_name, '/');
+  const char* name = slash ? slash + 1 : info->dlpi_name;
+  if (strncmp(name, "libamdhip64.so", 14) != 0) return 0;
+  snprintf(static_cast<char*>(found), 4096, "%s", info->dlpi_name);
+  return 1;
+}
+
+inline void open_hip_runtime() {
+  char path[4096] = {};
+  if (!dl_iterate_phdr(&find_hip_runtime, path)) {
+    fail("RuntimeError",
+         "no libamdhip64 is loaded in this process: import a torch for ROCm before the call");
+  }
+  void* library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+  if (!library) fail("RuntimeError", "%s", dlerror());
+  HipRuntime& r = hip_runtime;
+  r.get_device = driver_symbol<decltype(r.get_device)>(library, path, "hipGetDevice");
+  r.set_device = driver_symbol<decltype(r.set_device)>(library, path, "hipSetDevice");
+  r.load = driver_symbol<decltype(r.load)>(library, path, "hipModuleLoadData");
+  r.function = driver_symbol<decltype(r.function)>(library, path, "hipModuleGetFunction");
+  r.launch = driver_symbol<decltype(r.launch)>(library, path, "hipModuleLaunchKernel");
+  r.describe = driver_symbol<decltype(r.describe)>(library, path, "hipGetErrorString");
+  r.ready = true;
+}
+
+// Makes the device current for the scope if it is not.
+class HipDevice {
+ public:
+  explicit HipDevice(int device) {
+    check_hip(hip_runtime.get_device(&before_), "hipGetDevice", "device");
+    changed_ = before_ != device;
+    if (changed_) check_hip(hip_runtime.set_device(device), "hipSetDevice", "device");
+  }
+  ~HipDevice() {
+    if (changed_) hip_runtime.set_device(before_);
+  }
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device) {
+  const LoadLock lock;
+  if (!hip_runtime.ready) open_hip_runtime();
+  HipRuntime& r = hip_runtime;
+  const HipDevice current(device);
+  if (!r.modules[device]) {
+    check_hip(r.load(&r.modules[device], wavejit_code_object), "hipModuleLoadData", slot.name);
+  }
+  void* handle;
+  check_hip(r.function(&handle, r.modules[device], slot.name), "hipModuleGetFunction", slot.name);
+  __atomic_store_n(&slot.handles[device], handle, __ATOMIC_RELEASE);
+}
+
+template <class Params>
+void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
+  KernelSlot& slot = *kernel.slot;
+  if (!worth_launching(slot.name, shape)) return;
+  const int device = shape.device.id;
+  if (device < 0 || device >= kMaxDevices) fail("ValueError", "device %d: too many", device);
+  if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) load_kernel(slot, device);
+  const HipDevice current(device);
+  void* arguments[] = {const_cast<Params*>(&params)};
+  const int status = hip_runtime.launch(
+      slot.handles[device], static_cast<unsigned>(shape.grid), static_cast<unsigned>(shape.grid_y),
+      1, static_cast<unsigned>(shape.block), 1, 1, static_cast<unsigned>(shape.shared_bytes),
+      TVMFFIEnvGetStream(shape.device.type, device), arguments, nullptr);
+  if (status != 0) {
+    char what[160];
+    snprintf(what, sizeof what, "launch of %lld x %lld blocks of %d lanes with %d bytes shared",
+             static_cast<long long>(shape.grid), static_cast<long long>(shape.grid_y), shape.block,
+             shape.shared_bytes);
+    check_hip(status, what, slot.name);
+  }
+}
+
+}  // namespace wavejit::host

@@ -1,0 +1,82 @@
+// NVIDIA's device pass. Masks name only the lanes of one group, so groups of a warp may diverge.
+#pragma once
+#include <stdint.h>
+
+namespace wavejit {
+
+struct Site {
+  __device__ static constexpr Site here() { return {}; }
+};
+
+__device__ __forceinline__ unsigned thread_x() { return threadIdx.x; }
+__device__ __forceinline__ unsigned block_x() { return blockIdx.x; }
+__device__ __forceinline__ unsigned block_y() { return blockIdx.y; }
+__device__ __forceinline__ unsigned block_z() { return blockIdx.z; }
+__device__ __forceinline__ unsigned block_dim_x() { return blockDim.x; }
+__device__ __forceinline__ unsigned grid_dim_x() { return gridDim.x; }
+
+// Blocks are one-dimensional in this project, so the lane follows from the thread's index.
+__device__ __forceinline__ unsigned lane_id() { return threadIdx.x % arch::kWaveSize; }
+
+template <int kWidth>
+__device__ __forceinline__ unsigned group_mask() {
+  static_assert(kWidth > 0 && kWidth <= arch::kWaveSize && (kWidth & (kWidth - 1)) == 0);
+  constexpr unsigned kLanes = kWidth == 32 ? ~0u : (1u << (kWidth % 32)) - 1;
+  return kLanes << (lane_id() & ~(kWidth - 1));
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
+  return __shfl_xor_sync(group_mask<kWidth>(), value, lane_mask, kWidth);
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
+  return __shfl_sync(group_mask<kWidth>(), value, source_lane, kWidth);
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle_up(T value, int delta, Site = Site::here()) {
+  return __shfl_up_sync(group_mask<kWidth>(), value, delta, kWidth);
+}
+template <int kWidth>
+__device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
+  const unsigned lanes = __ballot_sync(group_mask<kWidth>(), value);
+  return (lanes & group_mask<kWidth>()) >> (lane_id() & ~(kWidth - 1));
+}
+__device__ __forceinline__ void sync_block(Site = Site::here()) { __syncthreads(); }
+
+// Every read of what an earlier kernel wrote comes after the wait; every kernel waits, also one
+// that has nothing to do, because its own end tells the next launch that the earlier ones ended.
+__device__ __forceinline__ void wait_for_previous_launch() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void allow_next_launch() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
+  return __fmaf_rn(a, b, c);
+}
+__device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
+
+// Read-only data that is used once: through the non-coherent path, without a place in L1.
+template <class Vector>
+__device__ __forceinline__ Vector load_once(const Vector* address) {
+  if constexpr (sizeof(Vector) == 16) {
+    uint4 raw;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                 : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else {
+    return *address;
+  }
+}
+template <class Vector>
+__device__ __forceinline__ void store_once(Vector* address, Vector value) {
+  *address = value;
+}
+
+}  // namespace wavejit

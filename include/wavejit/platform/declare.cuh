@@ -1,0 +1,44 @@
+// The host pass of a GPU target: g++ reads the kernels to know their parameters and never emits
+// them. Device functions are therefore declared and not defined; only the device pass defines them.
+#pragma once
+#include <stdint.h>
+
+#define __global__ inline
+#define __device__
+#define __host__
+#define __shared__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+namespace wavejit {
+
+struct Site {
+  static constexpr Site here() { return {}; }
+};
+
+unsigned thread_x();
+unsigned block_x();
+unsigned block_y();
+unsigned block_z();
+unsigned block_dim_x();
+unsigned grid_dim_x();
+unsigned lane_id();
+template <int kWidth, class T>
+T shuffle_xor(T value, int lane_mask, Site at = Site::here());
+template <int kWidth, class T>
+T shuffle(T value, int source_lane, Site at = Site::here());
+template <int kWidth, class T>
+T shuffle_up(T value, int delta, Site at = Site::here());
+template <int kWidth>
+uint64_t ballot(bool value, Site at = Site::here());
+void sync_block(Site at = Site::here());
+void wait_for_previous_launch();
+void allow_next_launch();
+float fused_multiply_add(float a, float b, float c);
+float square_root(float value);
+template <class Vector>
+Vector load_once(const Vector* address);
+template <class Vector>
+void store_once(Vector* address, Vector value);
+
+}  // namespace wavejit

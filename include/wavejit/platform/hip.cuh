@@ -1,0 +1,105 @@
+// AMD's device pass, for clang without any HIP package: compiled with -nogpuinc -nogpulib.
+// Shuffles go through ds_bpermute with the lane's address in its wave of 32 or 64.
+#pragma once
+#include <stdint.h>
+
+#define __global__ __attribute__((global))
+#define __device__ __attribute__((device))
+#define __host__ __attribute__((host))
+#define __shared__ __attribute__((shared))
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
+
+namespace wavejit {
+
+struct Site {
+  __device__ static constexpr Site here() { return {}; }
+};
+
+__device__ __forceinline__ unsigned thread_x() { return __builtin_amdgcn_workitem_id_x(); }
+__device__ __forceinline__ unsigned block_x() { return __builtin_amdgcn_workgroup_id_x(); }
+__device__ __forceinline__ unsigned block_y() { return __builtin_amdgcn_workgroup_id_y(); }
+__device__ __forceinline__ unsigned block_z() { return __builtin_amdgcn_workgroup_id_z(); }
+__device__ __forceinline__ unsigned block_dim_x() { return __builtin_amdgcn_workgroup_size_x(); }
+// The first of the hidden arguments (code object versions 5 and 6): blocks along x.
+__device__ __forceinline__ unsigned grid_dim_x() {
+  using HiddenArguments = const __attribute__((address_space(4))) unsigned*;
+  return ((HiddenArguments)__builtin_amdgcn_implicitarg_ptr())[0];
+}
+__device__ __forceinline__ unsigned lane_id() {
+  if constexpr (arch::kWaveSize == 64) {
+    return __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0u));
+  } else {
+    return __builtin_amdgcn_mbcnt_lo(~0u, 0u);
+  }
+}
+
+// The value that lane `source` of the wave holds. Wider values travel in pieces of 4 bytes.
+template <class T>
+__device__ __forceinline__ T from_lane(T value, unsigned source) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  const int address = static_cast<int>(source << 2);
+  if constexpr (sizeof(T) == 4) {
+    const int bits = __builtin_bit_cast(int, value);
+    return __builtin_bit_cast(T, __builtin_amdgcn_ds_bpermute(address, bits));
+  } else {
+    const uint64_t bits = __builtin_bit_cast(uint64_t, value);
+    const uint32_t low = __builtin_amdgcn_ds_bpermute(address, static_cast<int>(bits));
+    const uint32_t high = __builtin_amdgcn_ds_bpermute(address, static_cast<int>(bits >> 32));
+    return __builtin_bit_cast(T, uint64_t{high} << 32 | low);
+  }
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
+  static_assert(kWidth <= arch::kWaveSize);
+  return from_lane(value, lane_id() ^ static_cast<unsigned>(lane_mask));
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
+  static_assert(kWidth <= arch::kWaveSize);
+  const unsigned first = lane_id() & ~(kWidth - 1u);
+  return from_lane(value, first + (static_cast<unsigned>(source_lane) & (kWidth - 1u)));
+}
+template <int kWidth, class T>
+__device__ __forceinline__ T shuffle_up(T value, int delta, Site = Site::here()) {
+  static_assert(kWidth <= arch::kWaveSize);
+  const unsigned in_group = lane_id() & (kWidth - 1u);
+  const unsigned step = static_cast<unsigned>(delta);
+  return from_lane(value, lane_id() - (in_group >= step ? step : 0u));
+}
+template <int kWidth>
+__device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
+  uint64_t lanes;
+  if constexpr (arch::kWaveSize == 64) {
+    lanes = __builtin_amdgcn_ballot_w64(value);
+  } else {
+    lanes = __builtin_amdgcn_ballot_w32(value);
+  }
+  constexpr uint64_t kLanes = kWidth == 64 ? ~uint64_t{0} : (uint64_t{1} << (kWidth % 64)) - 1;
+  return lanes >> (lane_id() & ~(kWidth - 1u)) & kLanes;
+}
+__device__ __forceinline__ void sync_block(Site = Site::here()) {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+
+// AMD runs the launches of a stream one after another.
+__device__ __forceinline__ void wait_for_previous_launch() {}
+__device__ __forceinline__ void allow_next_launch() {}
+
+__device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+__device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
+
+template <class Vector>
+__device__ __forceinline__ Vector load_once(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+__device__ __forceinline__ void store_once(Vector* address, Vector value) {
+  *address = value;
+}
+
+}  // namespace wavejit

@@ -1,0 +1,47 @@
+// The CPU: lanes are fibers of the wave executor (simt/), which runs them in lockstep at shuffles
+// and barriers and reports what a GPU would silently get wrong.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <wavejit/simt/launch.h>
+
+#define __global__ __attribute__((visibility("hidden")))
+#define __device__
+#define __host__
+#define __shared__ static thread_local
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+
+namespace wavejit {
+
+using simt::Site;
+inline unsigned thread_x() { return simt::thread_index().x; }
+inline unsigned block_x() { return simt::block_index().x; }
+inline unsigned block_y() { return simt::block_index().y; }
+inline unsigned block_z() { return simt::block_index().z; }
+inline unsigned block_dim_x() { return simt::block_dim().x; }
+inline unsigned grid_dim_x() { return simt::grid_dim().x; }
+
+using simt::ballot;
+using simt::lane_id;
+using simt::shuffle;
+using simt::shuffle_up;
+using simt::shuffle_xor;
+using simt::sync_block;
+
+inline void wait_for_previous_launch() {}
+inline void allow_next_launch() {}
+
+inline float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline float square_root(float value) { return __builtin_sqrtf(value); }
+
+template <class Vector>
+inline Vector load_once(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+inline void store_once(Vector* address, Vector value) {
+  *address = value;
+}
+
+}  // namespace wavejit

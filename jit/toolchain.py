@@ -1,0 +1,181 @@
+"""The compilers: where they are, who they are, and the flags that keep every target's bits equal.
+
+No contraction and no fast math anywhere (docs/numerics.md); a fused multiply-add is written.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from wavejit.jit.errors import ToolchainError
+from wavejit.jit.spec import Arch
+
+_COMMON = ("-std=c++20", "-O3")
+_HOST = (
+    *_COMMON,
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-pthread",
+)
+_CUDA = (*_COMMON, "-x", "cu", "-cubin", "-fmad=false", "-DWAVEJIT_DEVICE_PASS=1")
+_HIP = (
+    *_COMMON,
+    "-x",
+    "hip",
+    "--offload-device-only",
+    "--no-gpu-bundle-output",
+    "-fno-gpu-rdc",
+    "-cuid=wavejit",
+    "-nogpuinc",
+    "-nogpulib",
+    "-fdeclspec",
+    "-ffp-contract=off",
+    "-Wall",
+    "-DWAVEJIT_DEVICE_PASS=1",
+)
+_CLANG_VERSIONS = ("22", "23", "24", "21", "20")
+REMEDY = {
+    "host": "install a C++20 compiler (Debian: apt-get install g++) or set CXX",
+    "cuda": "install CUDA's nvcc 12.8 or newer, or set CUDA_HOME to its folder",
+    "hip": "run `make toolchain-hip` (Debian's clang-22), or set ROCM_HOME to a ROCm installation",
+}
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """One compiler: its path (this machine's) and its identity (the same text on any machine)."""
+
+    path: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What one architecture is built with. `device` is None for the host's targets."""
+
+    host: Compiler
+    device: Compiler | None
+
+    @property
+    def identity(self) -> str:
+        return "\n".join(c.identity for c in (self.host, self.device) if c)
+
+
+def locate(arch: Arch) -> list[str]:
+    """The real paths of the compilers for `arch`; a missing one is a `ToolchainError`."""
+    found = [_host_path()]
+    if arch.target == "cuda":
+        found.append(_cuda_path())
+    elif arch.target == "hip":
+        found.append(_hip_path())
+    return found
+
+
+def find(arch: Arch) -> Toolchain:
+    """The compilers for `arch`."""
+    host, *device = [Compiler(path, identity(path)) for path in locate(arch)]
+    return Toolchain(host=host, device=device[0] if device else None)
+
+
+def flags(arch: Arch) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The flags of the host's and of the device's compiler; they do not depend on who compiles."""
+    target = f"-DWAVEJIT_TARGET_{arch.target.upper()}=1"
+    if arch.target == "host":
+        return (*_HOST, *_machine_flags(), target), ()
+    device = _CUDA if arch.target == "cuda" else _HIP
+    return (*_HOST, target), (*device, *arch.flags, target)
+
+
+def identity(path: str) -> str:
+    """What `path --version` says of itself, without names and folders of this machine."""
+    try:
+        run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolchainError(f"{path} --version does not run: {error}") from error
+    if run.returncode != 0:
+        raise ToolchainError(
+            f"{path} --version ended with {run.returncode}: {run.stderr.strip()[:200]}"
+        )
+    kept = [line for line in run.stdout.splitlines() if _says_who(line)]
+    if not kept:
+        raise ToolchainError(f"{path} --version says nothing: is it a compiler?")
+    first = re.sub(r"^\S*(g\+\+|c\+\+|gcc|cc)\S* ", "gcc ", kept[0])
+    return "\n".join([first, *kept[1:]])
+
+
+def _says_who(line: str) -> bool:
+    noise = ("InstalledDir", "Configuration file", "Copyright", "This is free", "warranty")
+    return bool(line.strip()) and not any(word in line for word in noise)
+
+
+def _which(name: str) -> str | None:
+    found = shutil.which(name)
+    return os.path.abspath(found) if found else None
+
+
+def _host_path() -> str:
+    wanted = os.environ.get("CXX")
+    if wanted:
+        found = _which(wanted)
+        if not found:
+            raise ToolchainError(f"CXX={wanted}: no such program; {REMEDY['host']}")
+        return found
+    for name in ("g++", "c++", "clang++"):
+        if found := _which(name):
+            return found
+    raise ToolchainError(f"no C++ compiler: looked for g++, c++, clang++; {REMEDY['host']}")
+
+
+def _cuda_path() -> str:
+    home = os.environ.get("CUDA_HOME")
+    if home:
+        found = _which(os.path.join(home, "bin", "nvcc"))
+        if not found:
+            raise ToolchainError(f"CUDA_HOME={home} has no bin/nvcc; {REMEDY['cuda']}")
+        return found
+    found = _which("nvcc") or _which("/usr/local/cuda/bin/nvcc")
+    if not found:
+        raise ToolchainError(f"no nvcc on PATH or in /usr/local/cuda; {REMEDY['cuda']}")
+    return found
+
+
+def _hip_path() -> str:
+    home = os.environ.get("ROCM_HOME") or os.environ.get("ROCM_PATH")
+    if home:
+        found = _which(os.path.join(home, "llvm", "bin", "clang++"))
+        if not found:
+            raise ToolchainError(f"ROCM_HOME={home} has no llvm/bin/clang++; {REMEDY['hip']}")
+        return found
+    candidates = [
+        *(f"clang++-{version}" for version in _CLANG_VERSIONS),
+        "/opt/rocm/llvm/bin/clang++",
+    ]
+    for name in candidates:
+        if found := _which(name):
+            return found
+    raise ToolchainError(f"no clang for HIP: looked for {', '.join(candidates)}; {REMEDY['hip']}")
+
+
+@cache
+def _machine_flags() -> tuple[str, ...]:
+    """Hardware fma where the CPU has it: the software one gives the same bits, slowly."""
+    if platform.machine() != "x86_64":
+        return ()
+    try:
+        cpu = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ()
+    flags = next((line.split() for line in cpu.splitlines() if line.startswith("flags")), [])
+    wanted = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
+    return ("-march=x86-64-v3",) if wanted <= set(flags) else ()

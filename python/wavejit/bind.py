@@ -1,0 +1,34 @@
+"""From a tensor to the loaded module of its device: the step between an op's function and the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wavejit.jit import arch as archs
+from wavejit.jit.api import get
+from wavejit.jit.load import Module
+from wavejit.jit.spec import KernelSpec
+
+_gpus: dict[Any, str] = {}
+
+
+def arch_of(tensor: Any) -> str:
+    """The architecture's name of the tensor's device; a GPU's is remembered."""
+    if tensor.is_cpu:
+        return archs.host()
+    device = tensor.device
+    name = _gpus.get(device)
+    if name is None:
+        name = _gpus[device] = archs.detect(device)
+    return name
+
+
+def module_for(spec: KernelSpec, tensor: Any) -> Module:
+    """The module of `spec` for the tensor's device, compiled or loaded at its first use."""
+    return get(spec, arch_of(tensor))
+
+
+def dtype_name(dtype: Any) -> str:
+    """A torch dtype as templates spell it: float32 -> float, bfloat16 -> bfloat16."""
+    name = str(dtype).removeprefix("torch.")
+    return {"float32": "float"}.get(name, name)

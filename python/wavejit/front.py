@@ -1,0 +1,102 @@
+"""The ops that choose a kernel by their arguments: `compress` by its ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wavejit.check import one_of, positive
+from wavejit.jit import arch as archs
+from wavejit.ops import c4_compress
+
+OFFERED = ("CompressStatePool", "compress")
+_KERNELS = {4: c4_compress}
+_ready: dict[Any, Callable[..., Any]] = {}
+
+
+def compress(
+    kv_buffer: Any,
+    kv_input: Any,
+    ape: Any,
+    plan: Any,
+    *,
+    head_dim: int,
+    ratio: int,
+    out: Any = None,
+) -> Any:
+    """Pool every complete group of `ratio` tokens into one latent row, and save rows to the ring.
+
+    kv_buffer: [pages, ratio, row_width] fp32 or bf16, the state pool, updated in place;
+    kv_input: [tokens, row_width] fp32 or bf16, rows may lie apart; ape: [window, head_dim] in the
+    input's dtype, re-arranged; plan: from compress_plan_decode (one row a request) or
+    compress_plan_prefill. row_width is 4 * head_dim and window 8 for ratio 4.
+
+    Returns `out`: [requests, head_dim] for a decode plan, of which only the rows that end a group
+    are written, or [plan_c rows, head_dim]; in the input's dtype, or bf16 when `out` is given so.
+    Rows whose plan is invalid or points outside a tensor are skipped. Raises ValueError or
+    TypeError, naming the argument, for a wrong shape, stride, dtype or device.
+    """
+    if out is None:
+        out = _allocate(kv_input, plan, head_dim)
+    key = (
+        ratio,
+        head_dim,
+        plan.is_decode,
+        kv_buffer.dtype,
+        kv_input.dtype,
+        out.dtype,
+        kv_input.get_device(),
+        archs._host,
+    )
+    run = _ready.get(key)
+    if run is None:
+        run = _prepare(key, kv_buffer, kv_input, out, plan, head_dim, ratio)
+    if plan.is_decode:
+        run(kv_buffer, kv_input, ape, plan.plan_d, out)
+    else:
+        run(kv_buffer, kv_input, ape, plan.plan_c, plan.plan_w, out, plan.wide)
+    return out
+
+
+def _allocate(kv_input: Any, plan: Any, head_dim: int) -> Any:
+    rows = plan.plan_d if plan.is_decode else plan.plan_c
+    return kv_input.new_empty((rows.shape[0], positive("head_dim", head_dim)))
+
+
+def _prepare(
+    key: Any, kv_buffer: Any, kv_input: Any, out: Any, plan: Any, head_dim: int, ratio: int
+) -> Callable[..., Any]:
+    one_of("ratio", ratio, tuple(_KERNELS))
+    if plan.ratio != ratio:
+        raise ValueError(f"plan: expected one of ratio {ratio}, got one of ratio {plan.ratio}")
+    run = _KERNELS[ratio].prepare(kv_buffer, kv_input, out, plan, positive("head_dim", head_dim))
+    _ready[(*key[:-1], archs._host)] = run
+    return run
+
+
+def compress_reference(
+    kv_buffer: Any,
+    kv_input: Any,
+    ape: Any,
+    plan: Any,
+    *,
+    head_dim: int,
+    ratio: int,
+    out: Any = None,
+) -> Any:
+    """`compress` in float64 with its rounding points; everything on the CPU."""
+    one_of("ratio", ratio, tuple(_KERNELS))
+    if out is None:
+        out = _allocate(kv_input, plan, head_dim)
+    return c4_compress.c4_compress_reference(
+        kv_buffer, kv_input, ape, plan, head_dim=head_dim, out=out
+    )
+
+
+def load(name: str) -> Any:
+    """One of OFFERED."""
+    if name == "CompressStatePool":
+        from wavejit.state_pool import CompressStatePool
+
+        return CompressStatePool
+    return globals()[name]
