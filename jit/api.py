@@ -6,14 +6,21 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wavejit.jit import arch as archs
 from wavejit.jit import cache, env, index, key, toolchain
-from wavejit.jit.build import check_platform, compile_library
-from wavejit.jit.errors import CacheError, CompileError, ToolchainError
+from wavejit.jit.build import LIBRARY, check_platform, compile_library
+from wavejit.jit.errors import (
+    CacheError,
+    CompileError,
+    NoCompilerError,
+    ToolchainError,
+    WavejitError,
+)
 from wavejit.jit.load import Module
 from wavejit.jit.log import logger
 from wavejit.jit.render import render
@@ -32,6 +39,16 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """One text to compile: whose it is, for what and with what."""
+
+    spec: KernelSpec
+    text: str
+    arch: Arch
+    tools: toolchain.Toolchain
+
+
+@dataclass(frozen=True)
 class Found:
     """A library ready to load. `temporary` is a folder to delete once it is loaded."""
 
@@ -41,6 +58,11 @@ class Found:
     temporary: Path | None = None
 
 
+class _SourceChanged(Exception):
+    """A header or template is no longer what the key says: what was compiled has no name."""
+
+
+_ATTEMPTS = 3
 _loaded: dict[tuple[KernelSpec, str], Module] = {}
 _events: list[Event] = []
 _lock = threading.RLock()
@@ -89,37 +111,53 @@ def _load(spec: KernelSpec, arch: Arch) -> Module:
 
 def _obtain(spec: KernelSpec, arch: Arch) -> Found:
     root = Path(env.cache_dir())
-    situation = index.situation(spec, arch)
     forced = env.flag("WAVEJIT_FORCE_COMPILE")
+    situation = index.situation(spec, arch)
     if situation and not forced and (name := index.recall(root, situation)):
         entry, _ = cache.check(root / "entries" / arch.name / name)
         if entry:
             return Found(entry.library, "cached", "unchanged since it was noted")
+    for _ in range(_ATTEMPTS):
+        try:
+            found, name = _look_or_compile(root, spec, arch, forced)
+        except _SourceChanged:
+            logger().info("%s: a header changed during the compilation, again", spec.label)
+            continue
+        if situation and name:
+            index.note(root, situation, name)
+        return found
+    raise WavejitError(f"{spec.label}: headers or templates change faster than they compile")
+
+
+def _look_or_compile(
+    root: Path, spec: KernelSpec, arch: Arch, forced: bool
+) -> tuple[Found, str | None]:
+    """The library and, if its entry may be noted for this situation, the entry's name."""
+    forbidden = env.flag("WAVEJIT_NO_COMPILE")
+    if forced and forbidden:
+        raise WavejitError("WAVEJIT_FORCE_COMPILE and WAVEJIT_NO_COMPILE are both set: unset one")
     text = render(spec, arch)
     parts = key.components(text, arch)
     prefix = f"{spec.template}-{key.source_key(parts)}"
     try:
         tools = toolchain.find(arch)
     except ToolchainError as error:
-        return _without_compiler(root, spec, arch, prefix, error)
+        missing = isinstance(error, NoCompilerError)
+        if forced or not (missing or forbidden):
+            raise  # one that is there, or was asked for, and does not work is not passed over
+        found = _without_compiler(root, spec, arch, prefix, error)
+        return found, found.library.parent.name if missing else None
     place = cache.Place(root, arch.name, f"{prefix}-{key.tool_key(tools)}")
     entry, reason = cache.check(place.folder)
     if entry and not forced:
-        found = Found(entry.library, "cached", "same key")
-    elif env.flag("WAVEJIT_NO_COMPILE"):
-        return _without_compiler(
-            root, spec, arch, prefix, CacheError(f"WAVEJIT_NO_COMPILE is set ({reason})")
-        )
-    else:
-        manifest = {
-            "label": spec.label,
-            "components": parts,
-            "identity": tools.identity,
-        }
-        found = _compile(text, arch, tools, place, manifest, "forced" if forced else reason)
-    if situation and not found.temporary:
-        index.note(root, situation, place.name)
-    return found
+        return Found(entry.library, "cached", "same key"), place.name
+    if forbidden:
+        why = CacheError(f"WAVEJIT_NO_COMPILE is set ({reason})")
+        return _without_compiler(root, spec, arch, prefix, why), None
+    manifest = {"label": spec.label, "components": parts, "identity": tools.identity}
+    unit = Unit(spec, text, arch, tools)
+    found = _compile(unit, place, manifest, "forced" if forced else reason)
+    return found, None if found.temporary else place.name
 
 
 def _without_compiler(
@@ -128,57 +166,62 @@ def _without_compiler(
     entry = cache.find_any_tool(root, arch.name, prefix)
     if entry is None:
         raise CacheError(
-            f"{spec.label} for {arch.name} is not in the cache {root} and cannot be compiled: {why}. "
-            f"Prebuild it where it can be: wavejit prebuild --arch {arch.name}"
+            f"{spec.label} for {arch.name} is not in the cache {root} and cannot be compiled: "
+            f"{why}. Prebuild it where it can be: wavejit prebuild --arch {arch.name}"
         ) from why
-    made_by = str(entry.manifest.get("identity", "")).splitlines()
-    return Found(entry.library, "cached", f"prebuilt by {'; '.join(made_by)}; {why}")
+    made_by = "; ".join(str(entry.manifest.get("identity", "")).splitlines())
+    if env.flag("WAVEJIT_STRICT"):
+        raise CacheError(
+            f"{spec.label} for {arch.name}: the cache {root} has it from another compiler "
+            f"({made_by}), which WAVEJIT_STRICT forbids to use; {why}"
+        ) from why
+    return Found(entry.library, "cached", f"prebuilt by {made_by}; {why}")
 
 
-def _compile(
-    text: str,
-    arch: Arch,
-    tools: toolchain.Toolchain,
-    place: cache.Place,
-    manifest: dict[str, Any],
-    reason: str,
-) -> Found:
+def _compile(unit: Unit, place: cache.Place, manifest: dict[str, Any], reason: str) -> Found:
     check_platform()
-    forced = reason == "forced"
 
     def fill(folder: Path) -> None:
-        compile_library(text, arch, tools, folder)
+        compile_library(unit.text, unit.arch, unit.tools, folder)
+        now = render(unit.spec, unit.arch)
+        if key.components(now, unit.arch) != manifest["components"]:
+            raise _SourceChanged
 
-    logger().info("compiling %s for %s", manifest["label"], arch.name)
+    logger().info("compiling %s for %s", unit.spec.label, unit.arch.name)
     try:
-        entry, built = cache.publish(place, fill, manifest, force=forced)
+        entry, built = cache.publish(place, fill, manifest, force=reason == "forced")
     except OSError as error:
-        if not isinstance(error, FileNotFoundError) and error.errno not in cache.UNUSABLE:
+        if error.errno not in cache.UNUSABLE:
             raise
-        return _compile_privately(text, arch, tools, place, manifest, str(error))
+        return _compile_privately(unit, fill, place, str(error))
     path = "compiled" if built else "cached"
     return Found(entry.library, path, reason if built else "another process compiled it")
 
 
 def _compile_privately(
-    text: str,
-    arch: Arch,
-    tools: toolchain.Toolchain,
-    place: cache.Place,
-    manifest: dict[str, Any],
-    problem: str,
+    unit: Unit, fill: Callable[[Path], None], place: cache.Place, problem: str
 ) -> Found:
-    """The cache cannot be written: compile for this process alone, and say so."""
+    """The cache cannot be used: compile for this process alone, and say so."""
     message = f"the cache {place.root} cannot be written ({problem})"
     if env.flag("WAVEJIT_STRICT"):
-        raise CacheError(f"{message}, and WAVEJIT_STRICT forbids compiling for this process alone")
-    logger().warning("%s: compiling %s for this process alone", message, manifest["label"])
-    folder = Path(tempfile.mkdtemp(prefix="wavejit-"))
+        raise CacheError(
+            f"{message}, and WAVEJIT_STRICT forbids compiling for this process alone: "
+            "set WAVEJIT_CACHE_DIR to a folder of your own"
+        )
+    logger().warning("%s: compiling %s for this process alone", message, unit.spec.label)
+    folder = None
     try:
-        compile_library(text, arch, tools, folder)
+        folder = Path(tempfile.mkdtemp(prefix="wavejit-"))
+        fill(folder)
     except CompileError:
         raise  # its message names the folder, which is kept
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise CacheError(
+                f"{message}, nor can the temporary folder ({error}): "
+                "set WAVEJIT_CACHE_DIR or TMPDIR to a folder that can be written"
+            ) from error
         raise
-    return Found(folder / "kernel.so", "private", message, temporary=folder)
+    return Found(folder / LIBRARY, "private", message, temporary=folder)

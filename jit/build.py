@@ -35,6 +35,19 @@ if not INCLUDE.is_dir():  # an installed package
 LIBRARY = "kernel.so"
 SOURCE = "kernel.cuh"
 LOG = "compiler.log"
+# Variables that add flags, headers or libraries to a compiler's command: they are not in the key.
+_UNWANTED = (
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "LD_RUN_PATH",
+    "CCC_OVERRIDE_OPTIONS",
+    "NVCC_APPEND_FLAGS",
+    "NVCC_PREPEND_FLAGS",
+    "SOURCE_DATE_EPOCH",
+)
+_LINK = ("-shared", "-Wl,--build-id=none")
 _environment_lock = threading.Lock()
 _EMBED = """\
     .section .rodata
@@ -65,9 +78,10 @@ def _dlpack_include() -> str:
 
 
 def compile_library(text: str, arch: Arch, toolchain: Toolchain, folder: Path) -> None:
-    """Compile `text` inside the existing, fresh `folder`: leaves kernel.so, kernel.cuh, compiler.log.
+    """Compile `text` inside the existing, fresh `folder`.
 
-    A failure is a `CompileError` with the first real message; the folder is then kept.
+    Leaves kernel.so, kernel.cuh (the text) and compiler.log. A failure is a `CompileError` with the
+    first real message; the folder is then kept.
     """
     (folder / SOURCE).write_text(text)
     (folder / "host.cpp").write_text(f'#include "{SOURCE}"\n')
@@ -87,7 +101,8 @@ def compile_library(text: str, arch: Arch, toolchain: Toolchain, folder: Path) -
 def _run_load(folder: Path, sources: list[str]) -> None:
     from torch.utils import cpp_extension
 
-    with _environment(CXX=str(folder / "driver.sh"), PATH=_path_with_ninja()):
+    # CXX is relative to the folder, where ninja runs: no path that a shell could misread
+    with _environment(CXX="./driver.sh", PATH=_path_with_ninja()):
         built = cpp_extension.load(
             name=f"k{uuid.uuid4().hex}.so",  # never seen before: torch's versioner stays out
             sources=sources,
@@ -102,7 +117,7 @@ def _run_load(folder: Path, sources: list[str]) -> None:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Variables that torch reads, set for one build: they are the whole process's, so one at a time."""
+    """Variables that torch reads, set for one build: they are the process's, so one at a time."""
     values |= {"TORCH_DONT_CHECK_COMPILER_ABI": "1", "TORCH_NO_COMPILER_WRAPPER": "1"}
     with _environment_lock:
         before = {name: os.environ.get(name) for name in values}
@@ -129,12 +144,13 @@ def _path_with_ninja() -> str:
 def _write_driver(arch: Arch, toolchain: Toolchain, folder: Path, sources: list[str]) -> str:
     """Write driver.sh; returns the command of the device (or only) compiler for messages."""
     launcher = shlex.split(env.text("WAVEJIT_COMPILER_LAUNCHER"))
-    include = ["-I", str(INCLUDE), "-I", binding_include(), "-I", _dlpack_include()]
+    ours = ["-I", str(INCLUDE), f"-ffile-prefix-map={INCLUDE}=include"]
+    include = [*ours, "-I", binding_include(), "-I", _dlpack_include()]
     host_flags, device_flags = flags(arch)
     host = [*launcher, toolchain.host.path, *host_flags, *include]
     compile_host = shlex.join([*host, "-c", "host.cpp", "-o", "host.o"])
     assemble = shlex.join([toolchain.host.path, "-c", "embed.s", "-o", "device.o"])
-    link = shlex.join([toolchain.host.path, "-shared", *(s[:-4] + ".o" for s in sources)])
+    link = shlex.join([toolchain.host.path, *_LINK, *(s[:-4] + ".o" for s in sources)])
     device = "exit 1"
     if toolchain.device:
         command = [*launcher, toolchain.device.path, *device_flags, "-I", str(INCLUDE)]
@@ -142,12 +158,19 @@ def _write_driver(arch: Arch, toolchain: Toolchain, folder: Path, sources: list[
     script = f"""#!/bin/sh
 # ninja's compiler: runs in this folder, once a source and once to link. Torch's own flags (its
 # headers, libraries and run path) are not wanted; of its arguments only the output's name is used.
+# Of the environment, only PATH and the like: none of it may change what is built or said.
+exec >>{LOG} 2>&1
+unset {" ".join(_UNWANTED)}
+export LC_ALL=C
 for output; do :; done
 case " $* " in
-  *"/device.cpp "*) {{ {device} && {assemble}; }} >>{LOG} 2>&1 ;;
-  *"/host.cpp "*) {compile_host} >>{LOG} 2>&1 ;;
-  *) {link} -o "$output" >>{LOG} 2>&1 ;;
+  *"/device.cpp "*) {device} && {assemble} ;;
+  *"/host.cpp "*) {compile_host} ;;
+  *) {link} -o "$output" ;;
 esac
+status=$?
+[ $status -le 128 ] || echo "error: a compiler was ended by signal $((status - 128))"
+exit $status
 """
     driver = folder / "driver.sh"
     driver.write_text(script)
@@ -156,7 +179,10 @@ esac
 
 
 def _raise_compile_error(error: Exception, folder: Path, command: str) -> None:
-    log = (folder / LOG).read_text(errors="replace")
+    try:
+        log = (folder / LOG).read_text(errors="replace")
+    except OSError:
+        log = ""
     if isinstance(error, ImportError) or "Ninja is required" in str(error):
         raise ToolchainError(
             f"ninja or torch's build support is missing ({error}): pip install ninja setuptools"
@@ -186,7 +212,7 @@ def first_error(log: str) -> str:
 
 
 def _hint(log: str) -> str:
-    if re.search(r"Killed|signal 9|terminated program cc1plus", log):
+    if re.search(r"\bKilled\b|signal 9", log):
         return "\n  hint: a compiler was killed; is memory short? Set MAX_JOBS=1."
     if "No space left on device" in log:
         return "\n  hint: the disk is full; set WAVEJIT_CACHE_DIR or TMPDIR to another one."

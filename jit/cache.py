@@ -1,4 +1,4 @@
-"""Complete entries only: claim (the kernel's lock + a private folder), publish (one rename), verify.
+"""Complete entries only: claim a name, fill a private folder, publish it by one rename, verify.
 
 Layout under the cache's root:
   entries/<arch>/<name>/   kernel.so kernel.cuh compiler.log manifest.json
@@ -11,32 +11,31 @@ Layout under the cache's root:
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavejit.jit.build import LIBRARY
+from wavejit.jit import claim
+from wavejit.jit.build import LIBRARY, LOG, SOURCE
 from wavejit.jit.errors import CompileError
 from wavejit.jit.key import FORMAT, file_digest
 from wavejit.jit.log import logger
 from wavejit.jit.trust import distrust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MANIFEST = "manifest.json"
-OWNER = ".owner"
-ERROR = "error.txt"
-LOCK_SECONDS = 60.0
-POLL_SECONDS = 0.02
+FILES = (LIBRARY, SOURCE, LOG)
+ERROR = "error.json"
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 UNUSABLE = {
+    errno.ENOENT,  # deleted while it was used
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -48,6 +47,7 @@ UNUSABLE = {
     errno.ENOSYS,
     errno.ENOTSUP,
     errno.EISDIR,
+    errno.ELOOP,
 }
 
 
@@ -80,25 +80,28 @@ class Place:
         return self.root / "failed" / self.name
 
 
-def check(folder: Path, *, deep: bool = False) -> tuple[Entry | None, str]:
+def check(folder: Path, *, deep: bool = False, hashes: bool = True) -> tuple[Entry | None, str]:
     """The entry at `folder` if it is whole and trustworthy, else None and the reason.
 
-    Compares the library with the manifest's SHA-256; `deep` compares every file.
+    Compares the library with the manifest's SHA-256; `deep` compares every file, and without
+    `hashes` none is (for listing: what is loaded is always compared).
     """
     if not folder.is_dir():
         return None, "not in the cache"
-    for path in (folder, folder / MANIFEST, folder / LIBRARY):
+    arch = folder.parent
+    for path in (arch.parent, arch, folder, folder / MANIFEST, folder / LIBRARY):
         if reason := distrust(path):
             return None, reason
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_bytes())
         files = dict(manifest["files"])
         whole = manifest["format"] == FORMAT and manifest["name"] == folder.name
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return None, f"{folder / MANIFEST} cannot be read: {error}"
-    if not whole or manifest.get("arch") != folder.parent.name:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return None, f"{folder / MANIFEST} cannot be read: {error!r}"
+    if not whole or manifest.get("arch") != arch.name:
         return None, f"{folder / MANIFEST} belongs to another entry or version"
-    for name in files if deep else (LIBRARY,):
+    compared = FILES if deep else (LIBRARY,)
+    for name in compared if hashes else ():
         try:
             came = file_digest(folder / name)
         except OSError as error:
@@ -126,41 +129,48 @@ def publish(
     manifest: dict[str, Any],
     *,
     force: bool = False,
-    wait_seconds: float = LOCK_SECONDS,
 ) -> tuple[Entry, bool]:
     """The entry at `place`, filled by `fill(folder)` if no other process has published it.
 
     Returns the entry and whether this process built it. Raises OSError when the root cannot be
-    written and whatever `fill` raises; a `CompileError`'s folder is moved to failed/.
+    used and whatever `fill` raises; a `CompileError`'s folder is moved to failed/.
     """
-    for folder in ("locks", "tmp", "failed"):
-        (place.root / folder).mkdir(parents=True, exist_ok=True, mode=0o755)
+    open_root(place)
     asked = time.time()
-    with _lock(place.root / "locks" / f"{place.name}.lock", wait_seconds) as held:
+    with claim.lock(place.root / "locks" / f"{place.name}.lock") as held:
         entry, _ = check(place.folder)
         if entry and not force:
             return entry, False
         if held:
-            _sweep(place.root / "tmp")
+            claim.sweep(place.root / "tmp")
             _repeat_failure(place, asked)
-        with _staging(place.root / "tmp") as staging:
+        with claim.staging(place.root / "tmp") as staging:
             try:
                 fill(staging)
             except CompileError as error:
-                raise _keep_failure(error, place, staging) from error
+                raise _blame(error, place, staging) from error
             seal(staging, {**manifest, "name": place.name, "arch": place.arch})
-            return _rename_into(place, staging, force), True
+            return install(place, staging, force=force), True
+
+
+def open_root(place: Place) -> None:
+    """Make the cache's folders; PermissionError if one is not this user's or root's alone."""
+    entries = place.root / "entries"
+    for name in ("locks", "tmp", "failed", "index"):
+        (place.root / name).mkdir(parents=True, exist_ok=True, mode=0o755)
+    for folder in (entries, place.folder.parent):
+        folder.mkdir(exist_ok=True, mode=0o755)
+    for folder in (entries, place.folder.parent, place.root / "tmp", place.root / "locks"):
+        if reason := distrust(folder):
+            raise PermissionError(errno.EACCES, reason)
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest over the finished files and give everything its final mode."""
-    keep = {LIBRARY, "kernel.cuh", "compiler.log"}
     for path in list(folder.iterdir()):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in keep and path.name != OWNER:
-            path.unlink()
-    files = {name: file_digest(folder / name) for name in sorted(keep)}
+        if path.name not in FILES and path.name != claim.OWNER:
+            claim.discard(path)
+    files = {name: file_digest(folder / name) for name in FILES}
     text = json.dumps({**manifest, "format": FORMAT, "files": files}, indent=1, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n")
     for path in folder.iterdir():
@@ -177,12 +187,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _rename_into(place: Place, staging: Path, force: bool) -> Entry:
-    place.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    (staging / OWNER).unlink()
+def install(place: Place, folder: Path, *, force: bool = False) -> Entry:
+    """Rename a sealed folder to its place; what lies there already stays if it is whole."""
+    (folder / claim.OWNER).unlink(missing_ok=True)
     for _ in range(3):
         try:
-            os.rename(staging, place.folder)
+            os.rename(folder, place.folder)
             break
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
@@ -191,86 +201,39 @@ def _rename_into(place: Place, staging: Path, force: bool) -> Entry:
         if entry and not force:
             return entry  # the winner of the race has published the same
         logger().warning("%s is replaced: %s", place.folder, "forced" if entry else reason)
-        aside = place.root / "tmp" / f"aside-{uuid.uuid4().hex}"
-        os.rename(place.folder, aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        remove(place)
     entry, reason = check(place.folder)
     if not entry:
-        raise OSError(errno.EIO, f"the entry just published does not verify: {reason}")
+        raise OSError(errno.EACCES, f"the entry just published does not verify: {reason}")
     return entry
 
 
-@contextmanager
-def _lock(path: Path, wait_seconds: float) -> Iterator[bool]:
-    """Hold an flock on `path`; yields False when it could not be had within the limit."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        yield _acquire(descriptor, path, wait_seconds)
-    finally:
-        os.close(descriptor)
+def remove(place: Place) -> None:
+    """Take an entry away in one step: who has its library loaded keeps it."""
+    aside = place.root / "tmp" / f"aside-{uuid.uuid4().hex}"
+    os.rename(place.folder, aside)
+    claim.discard(aside)
 
 
-def _acquire(descriptor: int, path: Path, wait_seconds: float) -> bool:
-    limit = time.monotonic() + wait_seconds
-    told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if not told:
-                logger().info("waiting for another process that compiles %s", path.stem)
-                told = True
-        except OSError as error:
-            logger().warning("%s cannot be locked (%s): compiling without", path, error.strerror)
-            return False
-        if time.monotonic() > limit:
-            logger().warning("%s: still locked after %.0f s, compiling too", path, wait_seconds)
-            return False
-        time.sleep(POLL_SECONDS)
-
-
-@contextmanager
-def _staging(parent: Path) -> Iterator[Path]:
-    """A fresh private folder, known to be alive by the lock on its `.owner`; removed at the end."""
-    folder = parent / f"{os.getpid()}-{uuid.uuid4().hex}"
-    folder.mkdir(mode=0o700)
-    descriptor = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-    finally:
-        os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the folders of builders that died."""
-    for folder in parent.iterdir():
-        try:
-            descriptor = os.open(folder / OWNER, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            if time.time() - folder.stat().st_mtime > 3600:
-                shutil.rmtree(folder, ignore_errors=True)
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            pass  # its process lives
-        finally:
-            os.close(descriptor)
+def _blame(error: CompileError, place: Place, staging: Path) -> Exception:
+    """What a failed compile is: the cache's fault (OSError) or the source's, which is kept."""
+    if any(text in error.log for text in _DISK_FULL):
+        return OSError(errno.ENOSPC, "No space left on device")
+    if not staging.is_dir():
+        return FileNotFoundError(errno.ENOENT, f"{staging} was deleted during the compilation")
+    return _keep_failure(error, place, staging)
 
 
 def _keep_failure(error: CompileError, place: Place, staging: Path) -> CompileError:
-    shutil.rmtree(place.failed, ignore_errors=True)
+    message = str(error).replace(str(staging), str(place.failed))
+    command = error.command.replace(str(staging), str(place.failed))
     try:
-        shutil.copytree(staging, place.failed, ignore=shutil.ignore_patterns(OWNER))
-        message = str(error).replace(str(staging), str(place.failed))
-        (place.failed / ERROR).write_text(message)
+        shutil.rmtree(place.failed, ignore_errors=True)
+        (staging / ERROR).write_text(json.dumps({"message": message, "command": command}))
+        (staging / claim.OWNER).unlink()
+        os.rename(staging, place.failed)
     except OSError as problem:
         message = str(error).replace("kept:", f"could not be kept ({problem}):")
-    command = error.command.replace(str(staging), str(place.failed))
     return CompileError(message, log=error.log, folder=str(place.failed), command=command)
 
 
@@ -280,8 +243,9 @@ def _repeat_failure(place: Place, since: float) -> None:
     try:
         if path.stat().st_mtime < since:
             return
-        message = path.read_text()
-        log = (place.failed / "compiler.log").read_text(errors="replace")
-    except OSError:
+        kept = json.loads(path.read_text())
+        message, command = str(kept["message"]), str(kept["command"])
+        log = (place.failed / LOG).read_text(errors="replace")
+    except (OSError, ValueError, KeyError, TypeError):
         return
-    raise CompileError(message, log=log, folder=str(place.failed), command="")
+    raise CompileError(message, log=log, folder=str(place.failed), command=command)

@@ -1,4 +1,4 @@
-"""Every WAVEJIT_* variable: name, type, default, meaning. The documentation is printed from here."""
+"""Every WAVEJIT_* variable: name, type, default, meaning. The documentation prints this table."""
 
 from __future__ import annotations
 

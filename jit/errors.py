@@ -1,4 +1,4 @@
-"""What the engine raises. Every message says what was expected, what came, where, and what to do."""
+"""What the engine raises. Messages say what was expected, what came, where, and what to do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ class ArchError(WavejitError, ValueError):
     """An architecture that does not exist here or cannot be told from the device."""
 
 
+class TemplateError(WavejitError):
+    """A template that does not exist or does not fit the spec's parameters."""
+
+
 class ToolchainError(WavejitError):
     """A compiler that is missing or does not run."""
+
+
+class NoCompilerError(ToolchainError):
+    """There is no compiler on this machine, and none was asked for by name."""
 
 
 class CompileError(WavejitError):

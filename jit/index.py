@@ -7,39 +7,54 @@ names is verified like any other, so a wrong note costs time and never loads a w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
-from wavejit.jit import toolchain
-from wavejit.jit.errors import ToolchainError
-from wavejit.jit.key import FORMAT, digest, headers, stat_of
+from wavejit.jit import env, toolchain
+from wavejit.jit.errors import NoCompilerError, ToolchainError
+from wavejit.jit.key import FORMAT, header_stats, stat_of
 from wavejit.jit.render import templates_of
 from wavejit.jit.spec import Arch, KernelSpec
 from wavejit.jit.trust import distrust
 
 
 def situation(spec: KernelSpec, arch: Arch) -> str | None:
-    """A digest of everything that the key depends on, from stats alone; None without a compiler."""
+    """A digest of everything that the key depends on, from stats alone.
+
+    None when the compiler that was asked for is not there. A machine without any has situations
+    too: they lead to prebuilt entries.
+    """
     import tvm_ffi
 
+    compilers: list[str] = []
+    missing: object = None
     try:
         compilers = toolchain.locate(arch)
+    except NoCompilerError:
+        missing = ["no compiler", env.flag("WAVEJIT_STRICT")]
     except ToolchainError:
         return None
-    files = [*templates_of(spec), *headers(), *(os.path.realpath(path) for path in compilers)]
-    return digest(
-        [
-            FORMAT,
-            [spec.template, spec.params, spec.exports],
-            arch.name,
-            toolchain.flags(arch),
-            str(tvm_ffi.__version__),
-            [stat_of(path) for path in files],
-            compilers,
-        ]
+    try:
+        stats = header_stats()
+        stats += map(stat_of, [*templates_of(spec), *map(os.path.realpath, compilers)])
+    except OSError:
+        return None
+    parts = (
+        FORMAT,
+        (spec.template, spec.params, spec.exports),
+        arch.name,
+        toolchain.flags(arch),
+        tvm_ffi.__version__,
+        os.uname().machine,
+        stats,
+        compilers,
+        missing,
     )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def recall(root: Path, situation_digest: str) -> str | None:
@@ -48,10 +63,11 @@ def recall(root: Path, situation_digest: str) -> str | None:
     try:
         if distrust(path):
             return None
-        note = json.loads(path.read_text())
-    except (OSError, ValueError):
+        note = json.loads(path.read_bytes())
+        name = note["entry"] if note["situation"] == situation_digest else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return note.get("entry") if note.get("situation") == situation_digest else None
+    return name if isinstance(name, str) and "/" not in name else None
 
 
 def note(root: Path, situation_digest: str, entry: str) -> None:
@@ -64,4 +80,5 @@ def note(root: Path, situation_digest: str, entry: str) -> None:
         partial.chmod(0o644)
         os.replace(partial, folder / f"{situation_digest[:32]}.json")
     except OSError:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()

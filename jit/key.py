@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,20 +31,32 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def headers() -> list[Path]:
+def header_stats() -> list[Stat]:
     """Every header of the project: a depfile would miss what only a device pass includes."""
-    return sorted(p for p in INCLUDE.rglob("*") if p.suffix in (".h", ".cuh"))
+    found, folders = [], [str(INCLUDE)]
+    while folders:
+        with os.scandir(folders.pop()) as listing:
+            for item in listing:
+                if item.name.endswith((".h", ".cuh")):
+                    found.append(_stat(item.path, item.stat()))
+                elif item.is_dir():
+                    folders.append(item.path)
+    return sorted(found)
 
 
-def stat_of(path: Path | str) -> Stat:
+def stat_of(path: str) -> Stat:
     """What changes when a file changes, whatever its time stamp is set to."""
-    status = Path(path).stat()
-    return (str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return _stat(path, os.stat(path))
+
+
+def _stat(path: str, status: os.stat_result) -> Stat:
+    return (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @lru_cache(maxsize=8)
 def _headers_digest(stats: tuple[Stat, ...]) -> str:
-    return digest({Path(s[0]).relative_to(INCLUDE).as_posix(): file_digest(Path(s[0])) for s in stats})
+    paths = [Path(stat[0]) for stat in stats]
+    return digest({path.relative_to(INCLUDE).as_posix(): file_digest(path) for path in paths})
 
 
 def components(text: str, arch: Arch) -> dict[str, object]:
@@ -53,9 +66,10 @@ def components(text: str, arch: Arch) -> dict[str, object]:
     return {
         "format": FORMAT,
         "text": hashlib.sha256(text.encode()).hexdigest(),
-        "headers": _headers_digest(tuple(stat_of(path) for path in headers())),
+        "headers": _headers_digest(tuple(header_stats())),
         "flags": flags(arch),
         "binding": str(tvm_ffi.__version__),
+        "machine": os.uname().machine,  # the host's part is this machine's code on every target
     }
 
 

@@ -26,7 +26,9 @@ class Module:
         try:
             return self._module.get_function(name)
         except AttributeError as error:
-            raise CacheError(f"{library} does not export {name!r}: run `wavejit cache verify`") from error
+            raise CacheError(
+                f"{library} does not export {name!r}: run `wavejit cache verify`"
+            ) from error
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         exports = ", ".join(self.spec.exports)

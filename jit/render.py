@@ -1,4 +1,4 @@
-"""(spec, arch) -> the text that is compiled. Pure: the same values give the same text everywhere."""
+"""(spec, arch) -> the text that is compiled. Pure: equal values give equal text everywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wavejit.jit.errors import TemplateError
 from wavejit.jit.spec import Arch, KernelSpec
 
 if TYPE_CHECKING:
@@ -29,20 +30,40 @@ def _environment() -> Environment:
     )
 
 
-def templates_of(spec: KernelSpec) -> list[Path]:
-    """The template files that the text of `spec` is made of."""
-    return [TEMPLATES / part.format(template=spec.template) for part in _PARTS]
+def templates_of(spec: KernelSpec) -> list[str]:
+    """The paths of the template files that the text of `spec` is made of."""
+    return [f"{TEMPLATES}/{part.format(template=spec.template)}" for part in _PARTS]
 
 
 def render(spec: KernelSpec, arch: Arch) -> str:
     """The C++ text of one instance for one architecture.
 
-    Each part starts with `#line`, so a compiler error names the template and its line.
+    Each part starts with `#line`, so a compiler error names the template and its line. A template
+    that is missing, or needs a name that `spec.params` lacks, is a `TemplateError`.
     """
+    import jinja2
+
     values = {**dict(spec.params), "arch": arch, "exports": spec.exports, "label": spec.label}
     parts = []
     for part in _PARTS:
         name = part.format(template=spec.template)
-        body = _environment().get_template(name).render(values)
+        try:
+            body = _environment().get_template(name).render(values)
+        except jinja2.TemplateError as error:
+            raise TemplateError(
+                f"templates/{name}{_line_of(error, name)}: {error} ({spec.label}; the template has "
+                f"the names {', '.join(values)})"
+            ) from error
         parts.append(f'#line 1 "templates/{name}"\n{body}')
     return "".join(parts)
+
+
+def _line_of(error: Exception, name: str) -> str:
+    """`:<line>` of the template that raised `error`: Jinja's frames carry the template's lines."""
+    lines = [getattr(error, "lineno", None)]
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename.endswith(name):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f":{lines[-1]}" if lines[-1] else ""

@@ -10,11 +10,11 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from wavejit.jit.errors import ToolchainError
+from wavejit.jit.errors import NoCompilerError, ToolchainError
 from wavejit.jit.spec import Arch
 
 _COMMON = ("-std=c++20", "-O3")
@@ -73,7 +73,11 @@ class Toolchain:
 
 
 def locate(arch: Arch) -> list[str]:
-    """The real paths of the compilers for `arch`; a missing one is a `ToolchainError`."""
+    """The paths of the compilers for `arch`: the host's, and a GPU's own.
+
+    One that CXX, CUDA_HOME or ROCM_HOME asks for and is not there is a `ToolchainError`; none at
+    all is its subclass `NoCompilerError`.
+    """
     found = [_host_path()]
     if arch.target == "cuda":
         found.append(_cuda_path())
@@ -84,7 +88,9 @@ def locate(arch: Arch) -> list[str]:
 
 def find(arch: Arch) -> Toolchain:
     """The compilers for `arch`."""
-    host, *device = [Compiler(path, identity(path)) for path in locate(arch)]
+    remedies = (REMEDY["host"], REMEDY[arch.target])
+    found = zip(locate(arch), remedies)
+    host, *device = [Compiler(path, identity(path, remedy)) for path, remedy in found]
     return Toolchain(host=host, device=device[0] if device else None)
 
 
@@ -97,19 +103,20 @@ def flags(arch: Arch) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*_HOST, target), (*device, *arch.flags, target)
 
 
-def identity(path: str) -> str:
-    """What `path --version` says of itself, without names and folders of this machine."""
+def identity(path: str, remedy: str) -> str:
+    """What `path --version` says of itself, without names, folders and language of this machine."""
+    command = [path, "--version"]
+    plain = {**os.environ, "LC_ALL": "C"}
     try:
-        run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=plain)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolchainError(f"{path} --version does not run: {error}") from error
+        raise ToolchainError(f"{path} --version does not run: {error}; {remedy}") from error
     if run.returncode != 0:
-        raise ToolchainError(
-            f"{path} --version ended with {run.returncode}: {run.stderr.strip()[:200]}"
-        )
+        said = run.stderr.strip()[:200] or "without a message"
+        raise ToolchainError(f"{path} --version ended with {run.returncode}, {said}; {remedy}")
     kept = [line for line in run.stdout.splitlines() if _says_who(line)]
     if not kept:
-        raise ToolchainError(f"{path} --version says nothing: is it a compiler?")
+        raise ToolchainError(f"{path} --version says nothing: is it a compiler? {remedy}")
     first = re.sub(r"^\S*(g\+\+|c\+\+|gcc|cc)\S* ", "gcc ", kept[0])
     return "\n".join([first, *kept[1:]])
 
@@ -129,12 +136,15 @@ def _host_path() -> str:
     if wanted:
         found = _which(wanted)
         if not found:
-            raise ToolchainError(f"CXX={wanted}: no such program; {REMEDY['host']}")
+            raise ToolchainError(
+                f"CXX={wanted}: no such program (its name or path alone is expected; a launcher "
+                f"such as ccache goes to WAVEJIT_COMPILER_LAUNCHER); {REMEDY['host']}"
+            )
         return found
     for name in ("g++", "c++", "clang++"):
         if found := _which(name):
             return found
-    raise ToolchainError(f"no C++ compiler: looked for g++, c++, clang++; {REMEDY['host']}")
+    raise NoCompilerError(f"no C++ compiler: looked for g++, c++, clang++; {REMEDY['host']}")
 
 
 def _cuda_path() -> str:
@@ -146,7 +156,7 @@ def _cuda_path() -> str:
         return found
     found = _which("nvcc") or _which("/usr/local/cuda/bin/nvcc")
     if not found:
-        raise ToolchainError(f"no nvcc on PATH or in /usr/local/cuda; {REMEDY['cuda']}")
+        raise NoCompilerError(f"no nvcc on PATH or in /usr/local/cuda; {REMEDY['cuda']}")
     return found
 
 
@@ -164,7 +174,8 @@ def _hip_path() -> str:
     for name in candidates:
         if found := _which(name):
             return found
-    raise ToolchainError(f"no clang for HIP: looked for {', '.join(candidates)}; {REMEDY['hip']}")
+    looked = ", ".join(candidates)
+    raise NoCompilerError(f"no clang for HIP: looked for {looked}; {REMEDY['hip']}")
 
 
 @cache
@@ -172,10 +183,8 @@ def _machine_flags() -> tuple[str, ...]:
     """Hardware fma where the CPU has it: the software one gives the same bits, slowly."""
     if platform.machine() != "x86_64":
         return ()
-    try:
-        cpu = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ()
-    flags = next((line.split() for line in cpu.splitlines() if line.startswith("flags")), [])
+    flags: list[str] = []
+    with suppress(OSError), open("/proc/cpuinfo") as cpu:  # to its first flags: the rest is slow
+        flags = next((line.split() for line in cpu if line.startswith("flags")), [])
     wanted = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
     return ("-march=x86-64-v3",) if wanted <= set(flags) else ()

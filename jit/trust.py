@@ -20,6 +20,8 @@ def distrust(path: Path, *, uid: int | None = None) -> str | None:
         return f"{path}: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):
         return f"{path} is a symbolic link"
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        return f"{path} is neither a file nor a folder"
     if status.st_uid not in (me, 0):
         return f"{path} belongs to user {status.st_uid}, not to {me} or root"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

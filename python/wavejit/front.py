@@ -40,6 +40,7 @@ def compress(
         out = _allocate(kv_input, plan, head_dim)
     key = (
         ratio,
+        plan.ratio,
         head_dim,
         plan.is_decode,
         kv_buffer.dtype,

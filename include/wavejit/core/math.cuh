@@ -5,32 +5,30 @@
 
 namespace wavejit {
 
-// The larger operand; a NaN loses against a number.
-__device__ __forceinline__ float maximum(float a, float b) {
-  return a > b || b != b ? a : b;
-}
-__device__ __forceinline__ float minimum(float a, float b) {
-  return a < b || b != b ? a : b;
-}
+// The larger and the smaller operand; a NaN loses against a number. Which zero of two different ones
+// comes back is not fixed: what is made of it must not depend on it.
+using platform::maximum;
+using platform::minimum;
 
 // 2^n as a factor, for n in [-126, 127].
 __device__ __forceinline__ float power_of_two(int n) {
   return bit_cast<float>(static_cast<uint32_t>(n + 127) << 23);
 }
 
-// e^x. NaN gives NaN, +inf gives inf, everything below half the smallest subnormal gives 0.
-// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial of degree 6; 2^n in two factors, so that
-// a subnormal result is rounded and not flushed. At most 0.88 ulp from the exact value where the
-// result is normal (tests/cpp/test_math.py).
-__device__ __forceinline__ float exponential(float x) {
+// x = n ln 2 + r with |r| <= ln 2 / 2, n an integer, and e^r by a polynomial of degree 6. `shifted`
+// holds n in its low bits. Meaningless where |x| is beyond 2^21 or x is no number.
+struct ReducedExponential {
+  float power;  // e^r, NaN where x is
+  int n;
+};
+__device__ __forceinline__ ReducedExponential reduced_exponential(float x) {
   constexpr float kLog2E = 0x1.715476p+0f;
   constexpr float kLn2High = 0x1.62e400p-1f;  // 15 bits: n * kLn2High is exact
   constexpr float kLn2Low = 0x1.7f7d1cp-20f;
   constexpr float kRound = 0x1.8p+23f;  // adding it rounds to an integer, ties to even
-  const float limited = minimum(maximum(x, -105.0f), 89.0f);  // e^89 overflows, e^-105 is 0
-  const float shifted = fused_multiply_add(limited, kLog2E, kRound);
+  const float shifted = fused_multiply_add(x, kLog2E, kRound);
   const float n = shifted - kRound;
-  float r = fused_multiply_add(n, -kLn2High, limited);
+  float r = fused_multiply_add(n, -kLn2High, x);
   r = fused_multiply_add(n, -kLn2Low, r);
   float p = 0x1.6a23d0p-10f;  // minimax on |r| <= ln 2 / 2
   p = fused_multiply_add(p, r, 0x1.123a20p-7f);
@@ -39,10 +37,38 @@ __device__ __forceinline__ float exponential(float x) {
   p = fused_multiply_add(p, r, 0x1.fffffcp-2f);
   p = fused_multiply_add(p, r, 1.0f);
   p = fused_multiply_add(p, r, 1.0f);
-  const int exponent = static_cast<int>(n);
-  const int half = exponent >> 1;
-  const float result = p * power_of_two(half) * power_of_two(exponent - half);
+  return {p, static_cast<int>(bit_cast<uint32_t>(shifted) - bit_cast<uint32_t>(kRound))};
+}
+
+// e^x. NaN gives NaN, +inf gives inf, everything below half the smallest subnormal gives 0. 2^n comes
+// in two factors, so that a subnormal result is rounded and not flushed. At most 0.892 ulp from the
+// exact value where the result is normal (tests/cpp).
+__device__ __forceinline__ float exponential(float x) {
+  const float limited = minimum(maximum(x, -105.0f), 89.0f);  // e^89 overflows, e^-105 is 0
+  const ReducedExponential e = reduced_exponential(limited);
+  const int half = e.n >> 1;
+  const float result = e.power * power_of_two(half) * power_of_two(e.n - half);
   return x == x ? result : x;
+}
+
+// A weight e^x for x <= 0 in twelve instructions: e^0 is exactly 1 and everything below about
+// e^-87.7 exactly 0. 2^(x log2 e) with the fraction by a polynomial of degree 5; the power of two
+// is made by a shift of the sum that rounded, whose low bits hold its exponent. NaN gives NaN. The
+// relative error is at most 3e-7 down to e^-10 and 1.4e-6 below (tests/cpp).
+__device__ __forceinline__ float softmax_weight(float x) {
+  constexpr float kLog2E = 0x1.715476p+0f;
+  constexpr float kRound = 0x1.8p+23f + 127.0f;  // rounds to an integer and adds the exponent's bias
+  const float limited = platform::maximum_or_nan(x, -88.0f);
+  const float shifted = fused_multiply_add(limited, kLog2E, kRound);
+  const float n = shifted - kRound;
+  const float f = fused_multiply_add(limited, kLog2E, -n);
+  float p = 0x1.5bb988p-10f;  // minimax for (2^f - 1) / f on |f| <= 1/2
+  p = fused_multiply_add(p, f, 0x1.3ceb10p-7f);
+  p = fused_multiply_add(p, f, 0x1.c6b758p-5f);
+  p = fused_multiply_add(p, f, 0x1.ebf9bap-3f);
+  p = fused_multiply_add(p, f, 0x1.62e42ap-1f);
+  p = fused_multiply_add(p, f, 1.0f);
+  return p * bit_cast<float>(bit_cast<uint32_t>(shifted) << 23);
 }
 
 }  // namespace wavejit

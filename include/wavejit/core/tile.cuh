@@ -1,52 +1,51 @@
-// The tile a lane owns of a row: four consecutive elements, computed in fp32, stored as fp32 or bf16.
+// The tile a lane owns of a row: kSize consecutive elements, computed in fp32, stored as fp32 or bf16.
 #pragma once
 #include <wavejit/core/vec.cuh>
 
 namespace wavejit {
 
-inline constexpr int kTile = 4;
-
+template <int kSize>
 struct Tile {
-  float values[kTile];
+  float values[kSize];
 };
 
-template <class T>
-__device__ __forceinline__ Tile widen(Vec<T, kTile> raw) {
-  Tile tile;
+template <class T, int kSize>
+__device__ __forceinline__ Tile<kSize> widen(Vec<T, kSize> raw) {
+  Tile<kSize> tile;
 #pragma unroll
-  for (int i = 0; i < kTile; ++i) tile.values[i] = to_float(raw.values[i]);
+  for (int i = 0; i < kSize; ++i) tile.values[i] = to_float(raw.values[i]);
   return tile;
 }
 
-template <class T>
-__device__ __forceinline__ Vec<T, kTile> narrow(Tile tile) {
-  Vec<T, kTile> raw;
+template <class T, int kSize>
+__device__ __forceinline__ Vec<T, kSize> narrow(Tile<kSize> tile) {
+  Vec<T, kSize> raw;
 #pragma unroll
-  for (int i = 0; i < kTile; ++i) raw.values[i] = from_float<T>(tile.values[i]);
+  for (int i = 0; i < kSize; ++i) raw.values[i] = from_float<T>(tile.values[i]);
   return raw;
 }
 
 // What remains of the values after a stay in memory as T.
-template <class T>
-__device__ __forceinline__ Tile round_through(Tile tile) {
+template <class T, int kSize>
+__device__ __forceinline__ Tile<kSize> round_through(Tile<kSize> tile) {
   return widen(narrow<T>(tile));
 }
 
 // Memory that this kernel may also write.
-template <class T>
-__device__ __forceinline__ Tile load_tile(const T* address) {
-  return widen(*reinterpret_cast<const Vec<T, kTile>*>(address));
+template <int kSize, class T>
+__device__ __forceinline__ Tile<kSize> load_tile(const T* address) {
+  return widen(*reinterpret_cast<const Vec<T, kSize>*>(address));
 }
 
 // Memory that no kernel writes meanwhile and that is read once.
-template <class T>
-__device__ __forceinline__ Tile load_tile_once(const T* address) {
-  return widen(load_once(reinterpret_cast<const Vec<T, kTile>*>(address)));
+template <int kSize, class T>
+__device__ __forceinline__ Tile<kSize> load_tile_once(const T* address) {
+  return widen(load_once(reinterpret_cast<const Vec<T, kSize>*>(address)));
 }
 
-template <class T>
-__device__ __forceinline__ void store_tile(T* address, Tile tile) {
-  *reinterpret_cast<Vec<T, kTile>*>(address) = narrow<T>(tile);
+template <class T, int kSize>
+__device__ __forceinline__ void store_tile(T* address, Tile<kSize> tile) {
+  *reinterpret_cast<Vec<T, kSize>*>(address) = narrow<T>(tile);
 }
 
 }  // namespace wavejit

@@ -59,6 +59,16 @@ __device__ __forceinline__ void allow_next_launch() {
 __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
   return __fmaf_rn(a, b, c);
 }
+namespace platform {
+__device__ __forceinline__ float maximum(float a, float b) { return fmaxf(a, b); }
+__device__ __forceinline__ float minimum(float a, float b) { return fminf(a, b); }
+// NaN wins against a number.
+__device__ __forceinline__ float maximum_or_nan(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+}  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
 // Read-only data that is used once: through the non-coherent path, without a place in L1.
@@ -68,6 +78,12 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
     uint4 raw;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                 : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 8) {
+    uint2 raw;
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+                 : "=r"(raw.x), "=r"(raw.y)
                  : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else {

@@ -35,6 +35,11 @@ void sync_block(Site at = Site::here());
 void wait_for_previous_launch();
 void allow_next_launch();
 float fused_multiply_add(float a, float b, float c);
+namespace platform {
+float maximum(float a, float b);
+float minimum(float a, float b);
+float maximum_or_nan(float a, float b);
+}  // namespace platform
 float square_root(float value);
 template <class Vector>
 Vector load_once(const Vector* address);

@@ -91,6 +91,14 @@ __device__ __forceinline__ void allow_next_launch() {}
 __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
   return __builtin_fmaf(a, b, c);
 }
+namespace platform {
+__device__ __forceinline__ float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
+__device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
+// NaN wins against a number.
+__device__ __forceinline__ float maximum_or_nan(float a, float b) {
+  return a < b ? b : b == b ? a : b;
+}
+}  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
 
 template <class Vector>

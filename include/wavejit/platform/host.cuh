@@ -33,6 +33,12 @@ inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
 
 inline float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+namespace platform {
+inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
+inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
+// NaN wins against a number.
+inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
+}  // namespace platform
 inline float square_root(float value) { return __builtin_sqrtf(value); }
 
 template <class Vector>

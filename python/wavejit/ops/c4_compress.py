@@ -74,7 +74,9 @@ def _pool_reference(rows: list[Any], ape: Any, head_dim: int, has_overlap: bool)
         values.append(row[start : start + head_dim])
         score = row[2 * head_dim + start : 3 * head_dim + start]
         scores.append(score + ape[i].double())
-    weights = torch.softmax(torch.stack(scores), dim=0)
+    stacked = torch.stack(scores)
+    weights = torch.softmax(stacked, dim=0)
+    weights[:, (stacked == -torch.inf).all(dim=0)] = 0  # everything masked: the entry is 0
     return (weights * torch.stack(values)).sum(dim=0)
 
 
@@ -92,8 +94,10 @@ def _decode_reference(
             continue
         if has_overlap and not 0 <= page_0 < pages:
             continue
-        rows = [ring[(page_0 if k < RATIO else page_1) * RATIO + k % RATIO] for k in range(WINDOW)]
-        rows = [row.to(kv_input.dtype) for row in rows]
+        rows = [None] * WINDOW
+        for k in range(0 if has_overlap else RATIO, WINDOW):
+            page = page_0 if k < RATIO else page_1
+            rows[k] = ring[page * RATIO + k % RATIO].to(kv_input.dtype)
         out[i] = _pool_reference(rows, ape, head_dim, has_overlap).to(out.dtype)
     return out
 

@@ -166,6 +166,8 @@ def _check_tokens(num_q_tokens: int, pad_to: int | None) -> None:
 
 
 def _length(name: str, tensor: Any) -> int:
+    if str(tensor.dtype) not in ("torch.int64", "torch.int32"):
+        raise TypeError(f"{name}: expected int64 or int32, got {tensor.dtype}")
     if tensor.dim() != 1:
         raise ValueError(f"{name}: expected a vector [requests], got shape {list(tensor.shape)}")
     return int(tensor.shape[0])

@@ -1,0 +1,79 @@
+"""The peer, sglang's JIT kernels, on the same tensors. Optional: WAVEJIT_PEER names a folder that holds
+its package `sglang/kernels` alone and a module `stub` that stands in for its server (README.md here).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class Peer:
+    """The peer's functions as zero-argument calls."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def decode(
+        self, state: Any, kv: Any, ape: Any, out: Any, slots: Any, lengths: Any, rings: Any, dim: int
+    ) -> Callable[[], object]:
+        plan = self._module.CompressorDecodePlan.generate(
+            4,
+            slots,
+            rings.req_to_token,
+            rings.full_to_swa,
+            lengths,
+            rings.swa_page_size,
+            rings.ring_size,
+        )
+        return self._compress(state, kv, ape, plan, out, dim)
+
+    def prefill(
+        self,
+        state: Any,
+        kv: Any,
+        ape: Any,
+        out: Any,
+        slots: Any,
+        lengths: Any,
+        rings: Any,
+        dim: int,
+        tokens: int,
+    ) -> Callable[[], object]:
+        plan = self.plan(slots, lengths, lengths, rings, tokens)()
+        return self._compress(state, kv, ape, plan, out, dim)
+
+    def plan(
+        self, slots: Any, lengths: Any, extends: Any, rings: Any, tokens: int
+    ) -> Callable[[], Any]:
+        return lambda: self._module.CompressorPrefillPlan.generate(
+            4,
+            slots,
+            lengths,
+            extends,
+            rings.req_to_token,
+            rings.full_to_swa,
+            rings.swa_page_size,
+            rings.ring_size,
+            tokens,
+        )
+
+    def _compress(
+        self, state: Any, kv: Any, ape: Any, plan: Any, out: Any, dim: int
+    ) -> Callable[[], object]:
+        return lambda: self._module.compress_forward(
+            state, kv, ape, plan, head_dim=dim, compress_ratio=4, out=out
+        )
+
+
+def load() -> Peer | None:
+    """The peer, or None where WAVEJIT_PEER is not set."""
+    folder = os.environ.get("WAVEJIT_PEER")
+    if not folder:
+        return None
+    sys.path.insert(0, folder)
+    importlib.import_module("stub")
+    return Peer(importlib.import_module("sglang.kernels.ops.attention.dsv4.compress"))

@@ -1,0 +1,110 @@
+"""Times the kernels on this machine's GPU, beside the peer where there is one.
+
+    python benchmarks/run.py [--out results.json]
+
+Prints a table and writes the same numbers with the machine, the versions, the command and the day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import platform
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import c4
+import first_call
+import peer
+import timing
+import torch
+
+FOLDER = Path(__file__).parent
+AGREEMENT = 2e-3  # the peer uses fast math
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on and with."""
+    import tvm_ffi
+
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    nvcc = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "driver": driver.splitlines()[0],
+        "torch": torch.__version__,
+        "tvm_ffi": tvm_ffi.__version__,
+        "nvcc": nvcc.strip().splitlines()[-1],
+        "python": platform.python_version(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def check(row: c4.Row) -> float:
+    """The largest difference between our result and the peer's on the same inputs."""
+    if row.theirs is None or row.outputs[0] is None:
+        return 0.0
+    row.ours()
+    row.theirs()
+    worst = (row.outputs[0] - row.outputs[1]).abs().max().item()
+    if not worst <= AGREEMENT:
+        raise SystemExit(f"{row.name}: ours and the peer's differ by {worst}")
+    return worst
+
+
+def measure(row: c4.Row, rate: float) -> dict[str, Any]:
+    """Our time, the peer's, and our share of the copy rate."""
+    check(row)
+    times = timing.graph_us(row.ours, *([row.theirs] if row.theirs else []))
+    theirs = times[1] if len(times) > 1 else math.nan
+    return {
+        "name": row.name,
+        "us": round(times[0], 3),
+        "peer_us": round(theirs, 3),
+        "ratio": round(times[0] / theirs, 3),
+        "share": round(row.bytes / times[0] / 1e-6 / rate, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="where to write the results as JSON")
+    out = parser.parse_args().out
+    if not torch.cuda.is_available():
+        raise SystemExit("bench: no GPU here; the wave executor is for correctness, not for timing")
+    other = peer.load()
+    print("peer:", "beside ours" if other else "WAVEJIT_PEER is not set, ours alone")
+    timing.warm_clocks()
+    rate = timing.copy_rate()
+    print(f"copy rate {rate / 1e12:.3f} TB/s\n{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
+    results = []
+    for make in c4.rows(tomllib.loads((FOLDER / "shapes.toml").read_text()), other):
+        line = measure(make(), rate)
+        results.append(line)
+        print(
+            f"{line['name']:38}{line['us']:9.2f}{line['peer_us']:9.2f}"
+            f"{line['ratio']:8.3f}{line['share']:8.1%}",
+            flush=True,
+        )
+    overheads = first_call.measure()
+    overheads["plan_2048_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(2048))
+    overheads["plan_16384_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(16384))
+    overheads["compress_call_cpu_us_cuda"] = timing.cpu_us(c4.decode(1, 512, None).ours)
+    for name, value in overheads.items():
+        print(f"{name:46}{value:10.3f}")
+    if out:
+        record = {"machine": machine(), "copy_rate": rate, "rows": results, "overheads": overheads}
+        out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The golden digests: fixed inputs, every c4 op and variant, one SHA-256 of all output bytes each.
+
+`cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. Rewrite
+the file, with a word on why in the commit, by `python -m wavejit.testing.parity --update`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wavejit.testing import inputs
+from wavejit.testing.bits import digest
+
+GOLDEN = Path(__file__).resolve().parents[3] / "tests" / "golden" / "c4.json"
+_PAGE, _MAX_LEN, _SLOTS = 256, 1024, 5
+# Requests of a prefill chunk: slot, tokens after it, tokens in it; all phases of a group and page.
+_CHUNK = ((3, 260, 8), (0, 3, 3), (4, 777, 130), (1, 256, 256), (2, 5, 1))
+_LENGTHS = (260, 4, 777, 8, 1)  # of the requests of a decode step, with the current token
+
+
+def cases() -> list[str]:
+    """Every case's name, in the golden file's order."""
+    return sorted(_cases())
+
+
+def run(name: str, device: Any = "cpu") -> str:
+    """The digest of the case's outputs, computed on `device`; KeyError for an unknown name."""
+    import torch
+
+    return _cases()[name](torch.device(device))
+
+
+def golden() -> dict[str, str]:
+    """name -> digest, from tests/golden/c4.json of the source tree."""
+    return dict(json.loads(GOLDEN.read_text()))
+
+
+def _cases() -> dict[str, Callable[[Any], str]]:
+    found: dict[str, Callable[[Any], str]] = {}
+    for ratio, rings in ((4, (8, 16)), (128, (128, 256))):
+        for ring in rings:
+            for kind in ("paged", "request"):
+                label = f"r{ratio}-g{ring}-{kind}"
+                for step in ("decode", "prefill"):
+                    found[f"plan-{step}-{label}"] = partial(_plan, step, ratio, ring, kind)
+    for step in ("decode", "prefill"):
+        for dim, state, given, out in _VARIANTS:
+            names = "-".join((state, given, out))
+            found[f"c4-{step}-d{dim}-{names}"] = partial(_compress, step, dim, (state, given, out))
+    return found
+
+
+_VARIANTS = (
+    *((dim, state, "float32", "float32") for dim in (512, 128) for state in ("float32", "bfloat16")),
+    (128, "float32", "float32", "bfloat16"),
+    (128, "bfloat16", "bfloat16", "bfloat16"),
+)
+
+
+def _scheme(kind: str, ring: int, device: Any) -> Any:
+    """Request rings, or pages in fixed random places with a few slots that do not resolve."""
+    import torch
+
+    from wavejit.ring import PagedRing, RequestRing
+
+    if kind == "request":
+        return RequestRing(ring)
+    full = _SLOTS * _MAX_LEN
+    pages = full // _PAGE
+    tokens = inputs.permutation(1, full)
+    position = torch.arange(_MAX_LEN)
+    homes = inputs.permutation(2, pages).reshape(_SLOTS, -1)
+    table = torch.empty(full, dtype=torch.int64)
+    table[tokens] = (homes[:, position // _PAGE] * _PAGE + position % _PAGE).reshape(-1)
+    table[inputs.integers(3, (full // 64,), 0, full)] = -1
+    tokens = tokens.int().reshape(_SLOTS, _MAX_LEN)
+    return PagedRing(tokens.to(device), table.to(device), _PAGE, ring)
+
+
+def _plan_of(step: str, ratio: int, ring: int, kind: str, device: Any) -> Any:
+    import torch
+
+    from wavejit.ops.compress_plan import compress_plan_decode, compress_plan_prefill
+
+    scheme = _scheme(kind, ring, device)
+    slots, seqs, extends = torch.tensor(_CHUNK).t().contiguous()
+    if step == "decode":
+        lengths = torch.tensor(_LENGTHS).to(device)
+        return compress_plan_decode(ratio, slots.to(device), lengths, scheme=scheme)
+    tokens = int(extends.sum())
+    return compress_plan_prefill(
+        ratio, slots.to(device), seqs, extends, scheme=scheme, num_q_tokens=tokens
+    )
+
+
+def _plan(step: str, ratio: int, ring: int, kind: str, device: Any) -> str:
+    plan = _plan_of(step, ratio, ring, kind, device)
+    return digest(plan.plan_d) if step == "decode" else digest(plan.plan_c, plan.plan_w)
+
+
+def _compress(step: str, dim: int, dtypes: tuple[str, str, str], device: Any) -> str:
+    """Outputs and state of one call on a pool of random rows, a few scores beyond every scale."""
+    import torch
+
+    from wavejit.front import compress
+
+    state, given, output = (getattr(torch, name) for name in dtypes)
+    plan = _plan_of(step, 4, 16, "paged", device)
+    rows = len(_CHUNK) if step == "decode" else sum(extend for *_, extend in _CHUNK)
+    pages = _SLOTS * _MAX_LEN // _PAGE * 16 // 4 + 1
+    pool = _rows(11, pages * 4, dim).reshape(pages, 4, 4 * dim).to(state).to(device)
+    entries = rows if step == "decode" else plan.plan_c.shape[0]
+    out = torch.zeros((entries, dim), dtype=output, device=device)
+    ape = inputs.normal(13, (8, dim)).to(given).to(device)
+    kv_input = _rows(12, rows, dim).to(given).to(device)
+    compress(pool, kv_input, ape, plan, head_dim=dim, ratio=4, out=out)
+    return digest(out, pool)
+
+
+def _rows(seed: int, count: int, dim: int) -> Any:
+    """Values about 1, scores about 3, one channel in 61 with a score about 90."""
+    rows = inputs.normal(seed, (count, 4 * dim))
+    rows[:, 2 * dim :] *= 3
+    rows[:, 2 * dim :: 61] *= 30
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare on the CPU's both waves, or with --update write what they agree on."""
+    from wavejit.jit import arch
+
+    parser = argparse.ArgumentParser(prog="python -m wavejit.testing.parity", description=__doc__)
+    parser.add_argument("--update", action="store_true", help=f"write {GOLDEN.name}")
+    options = parser.parse_args(arguments)
+    waves: dict[str, dict[str, str]] = {}
+    for name in ("host_w32", "host_w64"):
+        with arch.using(name):
+            waves[name] = {case: run(case) for case in cases()}
+    digests = waves["host_w32"]
+    if options.update and digests == waves["host_w64"]:
+        GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+        GOLDEN.write_text(json.dumps(digests, indent=1) + "\n")
+    expected = golden() if GOLDEN.is_file() else {}
+    wrong = [
+        f"{name}: {case}"
+        for name, found in waves.items()
+        for case in sorted({*found, *expected})
+        if found.get(case) != expected.get(case)
+    ]
+    print(*wrong, f"{len(digests)} cases, {len(wrong)} differences", sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""One cache of compiled kernels for the whole run, and the two waves that every op is tested on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+if "WAVEJIT_CACHE_DIR" not in os.environ:  # xdist's workers inherit the controller's choice
+    _folder = tempfile.TemporaryDirectory(prefix="wavejit-tests-")
+    os.environ["WAVEJIT_CACHE_DIR"] = _folder.name
+
+HOSTS = ("host_w32", "host_w64")
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once on the CPU in waves of 32 and once in waves of 64."""
+    import wavejit
+
+    with wavejit.arch.using(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[*HOSTS, "gpu"])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A torch device name: "cpu" on both waves, and "cuda" where there is a GPU."""
+    import torch
+
+    import wavejit
+
+    if request.param == "gpu":
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU on this machine")
+        yield "cuda"
+        return
+    with wavejit.arch.using(request.param):
+        yield "cpu"
