@@ -100,6 +100,11 @@ def _load(spec: KernelSpec, arch: Arch) -> Module:
     found = _obtain(spec, arch)
     try:
         module = Module(spec, arch.name, found.library)
+    except (OSError, RuntimeError):
+        if found.library.exists():
+            raise
+        found = _obtain(spec, arch)  # someone removed the entry since it was checked
+        module = Module(spec, arch.name, found.library)
     finally:
         if found.temporary:
             shutil.rmtree(found.temporary, ignore_errors=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavejit.jit import env
-from wavejit.jit.errors import CompileError, ToolchainError, WavejitError
+from wavejit.jit.errors import CacheError, CompileError, ToolchainError, WavejitError
 from wavejit.jit.render import TEMPLATES
 from wavejit.jit.toolchain import flags
 
@@ -83,6 +83,11 @@ def compile_library(text: str, arch: Arch, toolchain: Toolchain, folder: Path) -
     Leaves kernel.so, kernel.cuh (the text) and compiler.log. A failure is a `CompileError` with the
     first real message; the folder is then kept.
     """
+    if signs := set(str(folder)) & set("$:|\n"):
+        raise CacheError(
+            f"ninja cannot name {folder} because of {' '.join(map(repr, sorted(signs)))}: "
+            "set WAVEJIT_CACHE_DIR (or TMPDIR) to another folder"
+        )
     (folder / SOURCE).write_text(text)
     (folder / "host.cpp").write_text(f'#include "{SOURCE}"\n')
     sources = ["host.cpp"]
@@ -112,7 +117,11 @@ def _run_load(folder: Path, sources: list[str]) -> None:
             is_standalone=True,
             verbose=False,
         )
-    os.replace(str(built), folder / LIBRARY)
+    if not os.path.isfile(built):
+        with open(folder / LOG, "a") as log:
+            log.write("error: the compiler says success and left no library: is it a compiler?\n")
+        raise RuntimeError("no library")
+    os.replace(built, folder / LIBRARY)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 FILES = (LIBRARY, SOURCE, LOG)
 ERROR = "error.json"
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
+_ROOM = 4 << 20  # bytes that a compilation may need
 UNUSABLE = {
     errno.ENOENT,  # deleted while it was used
     errno.EACCES,
@@ -217,10 +218,15 @@ def remove(place: Place) -> None:
 
 def _blame(error: CompileError, place: Place, staging: Path) -> Exception:
     """What a failed compile is: the cache's fault (OSError) or the source's, which is kept."""
-    if any(text in error.log for text in _DISK_FULL):
-        return OSError(errno.ENOSPC, "No space left on device")
     if not staging.is_dir():
         return FileNotFoundError(errno.ENOENT, f"{staging} was deleted during the compilation")
+    if any(text in error.log for text in _DISK_FULL):
+        return OSError(errno.ENOSPC, "No space left on device")
+    try:  # where the disk is full, the compiler's words about it may be lost, too
+        (staging / "probe").write_bytes(bytes(_ROOM))
+        (staging / "probe").unlink()
+    except OSError as problem:
+        return problem
     return _keep_failure(error, place, staging)
 
 

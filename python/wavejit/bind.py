@@ -32,3 +32,10 @@ def dtype_name(dtype: Any) -> str:
     """A torch dtype as templates spell it: float32 -> float, bfloat16 -> bfloat16."""
     name = str(dtype).removeprefix("torch.")
     return {"float32": "float"}.get(name, name)
+
+
+def from_dlpack(tensor: Any) -> Any:
+    """The same memory as a tensor of the binding, which calls take without a conversion."""
+    import tvm_ffi
+
+    return tvm_ffi.from_dlpack(tensor)

@@ -53,9 +53,10 @@ def compress(
     if run is None:
         run = _prepare(key, kv_buffer, kv_input, out, plan, head_dim, ratio)
     if plan.is_decode:
-        run(kv_buffer, kv_input, ape, plan.plan_d, out)
+        run(kv_buffer, kv_input, ape, plan.bound, out)
     else:
-        run(kv_buffer, kv_input, ape, plan.plan_c, plan.plan_w, out, plan.wide)
+        plan_c, plan_w = plan.bound
+        run(kv_buffer, kv_input, ape, plan_c, plan_w, out, plan.wide)
     return out
 
 

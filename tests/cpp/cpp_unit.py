@@ -1,4 +1,4 @@
-"""Test units: a .cuh file here, rendered and built like a kernel for the device that a test uses."""
+"""Test units: a .cuh file here, rendered and built like a kernel for the test's device."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Every header compiles by itself, after nothing but the architecture's constants, for every kind of
-target that can be compiled here; so do the test units, which use every function of the core."""
+"""Every header compiles by itself for every kind of target that can be compiled here.
+
+Only the architecture's constants come before it. So do the units that use every core function.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def host_headers(target: str) -> list[str]:
 def compile_alone(command: list[str], text: str, folder: Path) -> None:
     """Runs `command` on a source of `text`; AssertionError with what the compiler says."""
     source = folder / "alone.cpp"
-    source.write_text(text)
+    source.write_text('#include "text.cuh"\n')
+    (folder / "text.cuh").write_text(text)
     command = [*command, *(f"-I{path}" for path in cpp_unit.includes()), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[:3000]}"
@@ -103,9 +106,7 @@ def test_call_boundary_of_a_gpu(tmp_path: Path, arch: str) -> None:
 @pytest.mark.parametrize("arch", ["gfx942", "gfx1100"])
 @pytest.mark.parametrize("name", device_headers("hip"))
 def test_alone_on_amd(tmp_path: Path, arch: str, name: str) -> None:
-    compile_alone(
-        device_command(arch, tmp_path), cpp_unit.preamble(arch) + include(name), tmp_path
-    )
+    compile_alone(device_command(arch, tmp_path), cpp_unit.preamble(arch) + include(name), tmp_path)
 
 
 @pytest.mark.parametrize("name", device_headers("cuda"))

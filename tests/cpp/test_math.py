@@ -119,7 +119,13 @@ def test_exponential_of_special_values(device: str) -> None:
     inf = float("inf")
     cases = [
         *((0.0, 1.0), (-0.0, 1.0), (inf, inf), (-inf, 0.0), (88.73, inf), (3.4e38, inf)),
-        *((-104.0, 0.0), (-3.4e38, 0.0), (2.0**-149, 1.0), (-(2.0**-149), 1.0), (-103.9, 2.0**-149)),
+        *(
+            (-104.0, 0.0),
+            (-3.4e38, 0.0),
+            (2.0**-149, 1.0),
+            (-(2.0**-149), 1.0),
+            (-103.9, 2.0**-149),
+        ),
     ]
     x, expected = (torch.tensor(column) for column in zip(*cases))
     assert_same_bytes(apply(device, EXPONENTIAL, x), expected)
@@ -132,7 +138,9 @@ def test_softmax_weight(device: str) -> None:
     """e^0 is 1; the relative error is at most 3e-7 to e^-10 and 1.4e-6 to e^-87, then comes 0."""
     for low, high, limit in ((-10.0, -1e-9, 3e-7), (-87.0, -10.0, 1.4e-6)):
         for seed in range(2):
-            x = torch.cat((inputs.uniform(seed, (CHUNK // 2,), low, high), torch.tensor([low, high])))
+            x = torch.cat(
+                (inputs.uniform(seed, (CHUNK // 2,), low, high), torch.tensor([low, high]))
+            )
             got = apply(device, WEIGHT, x).double().numpy()
             exact = np.exp(x.double().numpy())
             assert (np.abs(got / exact - 1.0)).max() <= limit

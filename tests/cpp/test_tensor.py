@@ -140,10 +140,20 @@ REFUSED: list[tuple[str, tuple[Any, ...], type[Exception], tuple[str, ...]]] = [
     ("any", (torch.zeros(1, 1).cfloat(),), TypeError, ("x: wrong dtype", "uint8", "complex64")),
     ("any", (torch.zeros(1, 1).long(),), TypeError, ("x: wrong dtype", "int32", "int64")),
     # strides
-    ("dense", (X.transpose(1, 2).contiguous().transpose(1, 2), Y), ValueError, ("x: wrong strides",)),
+    (
+        "dense",
+        (X.transpose(1, 2).contiguous().transpose(1, 2), Y),
+        ValueError,
+        ("x: wrong strides",),
+    ),
     ("dense", (torch.zeros(6, 4, 8)[::2], Y), ValueError, ("contiguous", "strides [64, 8, 1]")),
     ("dense", (torch.zeros(1, 4, 8).expand(3, 4, 8), Y), ValueError, ("strides [0, 8, 1]",)),
-    ("dense", (X, torch.zeros(6, dtype=BF16)[::2]), ValueError, ("y: wrong strides", "strides [2]")),
+    (
+        "dense",
+        (X, torch.zeros(6, dtype=BF16)[::2]),
+        ValueError,
+        ("y: wrong strides", "strides [2]"),
+    ),
     (
         "rows",
         (torch.zeros(5, 12)[:, :8], torch.zeros(5, 16)[:, :8]),
@@ -152,7 +162,12 @@ REFUSED: list[tuple[str, tuple[Any, ...], type[Exception], tuple[str, ...]]] = [
     ),
     ("rows", (torch.zeros(5, 16)[:, ::2], X), ValueError, ("x: wrong strides", "1]", "[16, 2]")),
     # alignment of the address and of the strides between rows
-    ("dense", (shifted(X), Y), ValueError, ("x: wrong alignment", "aligned to 16 bytes", "address 0x")),
+    (
+        "dense",
+        (shifted(X), Y),
+        ValueError,
+        ("x: wrong alignment", "aligned to 16 bytes", "address 0x"),
+    ),
     ("dense", (shifted(X, 2), Y), ValueError, ("x: wrong alignment", "aligned to 16 bytes")),
     ("stride", (torch.zeros(5, 13)[:, :8], 13), ValueError, ("x: wrong alignment", "[13, 1]")),
     (
@@ -167,14 +182,29 @@ REFUSED: list[tuple[str, tuple[Any, ...], type[Exception], tuple[str, ...]]] = [
     ("dense", (X, 5.0), TypeError, ("y: expected a tensor", "got a float")),
     ("dense", (X, True), TypeError, ("y: expected a tensor", "got a boolean")),
     ("dense", (X, "y"), TypeError, ("y: expected a tensor", "got a string")),
-    ("others", (Y.int(), torch.zeros(3, 16).byte(), 0), ValueError, ("k: expected", "positive", "0")),
+    (
+        "others",
+        (Y.int(), torch.zeros(3, 16).byte(), 0),
+        ValueError,
+        ("k: expected", "positive", "0"),
+    ),
     ("others", (Y.int(), torch.zeros(3, 16).byte(), -1), ValueError, ("k: expected", "got -1")),
     ("others", (Y.int(), torch.zeros(3, 16).byte(), 1 << 31), ValueError, ("k:", "2147483648")),
     ("others", (Y.int(), torch.zeros(3, 16).byte(), 1.5), TypeError, ("k: expected an integer",)),
     ("others", (Y.int(), torch.zeros(3, 16).byte(), None), TypeError, ("k: expected an integer",)),
     ("others", (Y.float(), torch.zeros(3, 16).byte(), 1), TypeError, ("v:", "int64 or int32")),
-    ("others", (Y.int(), torch.zeros(3, 16).char(), 1), TypeError, ("s: wrong dtype", "uint8", "int8")),
-    ("others", (Y.int(), torch.zeros(3, 8).byte(), 1), ValueError, ("s: wrong shape", "16]", "[3, 8]")),
+    (
+        "others",
+        (Y.int(), torch.zeros(3, 16).char(), 1),
+        TypeError,
+        ("s: wrong dtype", "uint8", "int8"),
+    ),
+    (
+        "others",
+        (Y.int(), torch.zeros(3, 8).byte(), 1),
+        ValueError,
+        ("s: wrong shape", "16]", "[3, 8]"),
+    ),
     # too few, too many
     ("dense", (), TypeError, ("x is missing", "0 arguments")),
     ("dense", (X,), TypeError, ("y is missing", "1 arguments")),

@@ -36,7 +36,7 @@ def combine_bits(values: np.ndarray, low: int, high: int, op: Op) -> np.ndarray:
 
 
 def butterfly(values: np.ndarray, first: int, last: int) -> np.ndarray:
-    """fp32 sums in the order that warp.cuh states: offsets first/2, ..., last or first, ..., last/2."""
+    """fp32 sums in warp.cuh's order: offsets first/2, ..., last or first, ..., last/2."""
     high, low = max(first, last), min(first, last)
     offsets = [1 << k for k in range(low.bit_length() - 1, high.bit_length() - 1)]
     for offset in reversed(offsets) if first > last else offsets:
@@ -53,7 +53,7 @@ def running(values: np.ndarray, width: int, op: Op) -> np.ndarray:
 
 
 def doubling_sums(values: np.ndarray, width: int) -> np.ndarray:
-    """fp32 inclusive sums by doubling: after the step of `offset`, lane i adds what i - offset had."""
+    """fp32 inclusive sums by doubling: in a step, lane i adds what i - offset had."""
     lanes = np.arange(values.shape[-1])
     offset = 1
     while offset < width:
@@ -88,6 +88,11 @@ def expected_rows(ints: np.ndarray, floats: np.ndarray, most: int, source: int) 
         yield f"count{name}", counted[..., start + width - 1]
         yield f"count below{name}", counted - yes
         yield f"lane in group{name}", np.broadcast_to(lanes % width, ints.shape).astype(np.int32)
+        wide = ints.astype(np.int64) * 0x100000003
+        yield f"int64 scan{name}", (running(wide, width, np.add) >> 32).astype(np.int32)
+        yield f"int64 broadcast{name}", wide[..., start + source % width].astype(np.int32)
+        total = running(wide, width, np.add)[..., start + width - 1]
+        yield f"int64 sum{name}", (total >> 32).astype(np.int32)
         yield f"float scan{name}", doubling_sums(np.nan_to_num(floats), width)
         yield f"float max scan{name}", running(floats, width, np.fmax)
 
@@ -160,6 +165,7 @@ def test_block_scan(device: str, block: int) -> None:
     blocks = ints.reshape(-1, block)
     sums = np.cumsum(blocks, axis=1, dtype=np.int32)
     tops = np.maximum.accumulate(blocks ^ 0x55, axis=1)
-    for row, expected in zip(out, (sums, sums[:, -1:], tops, tops[:, -1:])):
+    wanted = (sums, sums[:, -1:], tops, tops[:, -1:], sums, sums[:, -1:])
+    for row, expected in zip(out, wanted):
         whole = np.broadcast_to(expected, blocks.shape).reshape(-1)
         np.testing.assert_array_equal(row, whole)

@@ -13,7 +13,10 @@ struct WarpParams {
   int32_t source;
 };
 
-constexpr int log2_of(int n) { return n == 1 ? 0 : 1 + log2_of(n / 2); }
+template <int kPower>
+inline constexpr int kLog2 = 1 + kLog2<kPower / 2>;
+template <>
+inline constexpr int kLog2<1> = 0;
 
 struct Rows {
   const WarpParams& p;
@@ -56,6 +59,10 @@ __device__ __forceinline__ void others(Rows& rows, int32_t i, float f, int sourc
     rows.put(count_lanes<kWidth>(i % 3 == 0));
     rows.put(count_lanes_below<kWidth>(i % 3 == 0));
     rows.put(static_cast<int32_t>(lane_in_group(kWidth)));
+    const int64_t wide = int64_t{i} * 0x100000003;  // both halves count
+    rows.put(static_cast<int32_t>(inclusive_scan<Sum, kWidth>(wide) >> 32));
+    rows.put(static_cast<int32_t>(broadcast<kWidth>(wide, source % kWidth)));
+    rows.put(static_cast<int32_t>(reduce_sum<kWidth>(wide) >> 32));
     rows.put(inclusive_scan<Sum, kWidth>(f));
     rows.put(inclusive_scan<Max, kWidth>(f));
     others<kBits, kIndex + 1>(rows, i, f, source);
@@ -72,17 +79,17 @@ __device__ __forceinline__ void all_of(const WarpParams& p) {
 }
 
 extern "C" __global__ void __launch_bounds__(1024) in_groups(const WarpParams p) {
-  all_of<log2_of(kGroupSize)>(p);
+  all_of<kLog2<kGroupSize>>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) in_waves(const WarpParams p) {
-  all_of<log2_of(arch::kWaveSize)>(p);
+  all_of<kLog2<arch::kWaveSize>>(p);
 }
 
 // Odd groups leave first; the others go on with shuffles of their own group, in the same wave.
 extern "C" __global__ void __launch_bounds__(1024) odd_groups_leave(const WarpParams p) {
   if (thread_x() / kGroupSize % 2 == 1) return;
-  all_of<log2_of(kGroupSize)>(p);
+  all_of<kLog2<kGroupSize>>(p);
 }
 
 // Two scans after each other through the same shared memory, and both totals.
@@ -96,6 +103,11 @@ __device__ __forceinline__ void scan_twice(const WarpParams& p) {
   rows.put(total);
   rows.put(block_inclusive_scan<Max>(value ^ 0x55, -2147483647 - 1, total, shared));
   rows.put(total);
+  __shared__ BlockScan<int64_t, kThreads> wide;
+  int64_t wide_total;
+  const int64_t sum = block_inclusive_scan<Sum>(int64_t{value} << 24, int64_t{0}, wide_total, wide);
+  rows.put(static_cast<int32_t>(sum >> 24));
+  rows.put(static_cast<int32_t>(wide_total >> 24));
 }
 
 extern "C" __global__ void __launch_bounds__(32) scan_32(const WarpParams p) { scan_twice<32>(p); }

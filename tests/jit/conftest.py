@@ -37,9 +37,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def counted(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def counted(engine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`engine` with a host compiler that notes its compilations in the folder returned."""
-    folder = tmp_path / "tools"
+    folder = engine.parent / "tools"
     folder.mkdir()
     monkeypatch.setenv("CXX", str(tiny.wrapper(folder)))
     return folder

@@ -31,7 +31,8 @@ def test_rendering_twice_gives_one_text(engine: Path) -> None:
     assert "kWaveSize = 64" in first and str(engine) not in first
 
 
-def test_every_part_starts_with_its_own_line_number(engine: Path) -> None:
+@pytest.mark.usefixtures("engine")
+def test_every_part_starts_with_its_own_line_number() -> None:
     text = render.render(tiny.spec(), archs.load("host_w32"))
     parts = re.findall(r'^#line 1 "templates/(.*)"$', text, re.MULTILINE)
     assert parts == ["arch.cuh.j2", "tiny.cuh.j2", "_entry.j2"]
@@ -44,27 +45,29 @@ def test_no_kernel_has_a_loop_or_branch_of_jinja(name: str) -> None:
     assert "{%" not in text
 
 
-def test_a_missing_parameter_names_template_line_and_name(engine: Path) -> None:
+@pytest.mark.usefixtures("engine")
+def test_a_missing_parameter_names_template_line_and_name() -> None:
     empty = kernel_spec("tiny", ("answer",))
     with pytest.raises(TemplateError, match=r"tiny\.cuh\.j2:5: 'value' is undefined"):
         render.render(empty, archs.load("host_w32"))
 
 
-def test_a_missing_template_is_named(engine: Path) -> None:
+@pytest.mark.usefixtures("engine")
+def test_a_missing_template_is_named() -> None:
     with pytest.raises(TemplateError, match=r"nothing\.cuh\.j2"):
         api.get(kernel_spec("nothing", ("answer",)), "host_w32")
 
 
-def test_broken_jinja_names_its_line(engine: Path) -> None:
+@pytest.mark.usefixtures("engine")
+def test_broken_jinja_names_its_line() -> None:
     (render.TEMPLATES / "tiny.cuh.j2").write_text("// one\n// two {{ value\n")
     with pytest.raises(TemplateError, match=r"tiny\.cuh\.j2:2: "):
         render.render(tiny.spec(), archs.load("host_w32"))
 
 
 @pytest.mark.parametrize("arch", ["host_w32", "gfx942", "sm_90"])
-def test_a_compile_error_names_line_command_and_kept_folder(
-    engine: Path, arch: str, needs_compiler: None
-) -> None:
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_compile_error_names_line_command_and_kept_folder(engine: Path, arch: str) -> None:
     text = tiny.TEMPLATE.replace("p.out[block_x()] = kValue;", "p.out[block_x()] = kWrongName;")
     line = 1 + text[: text.index("kWrongName")].count("\n")
     (render.TEMPLATES / "tiny.cuh.j2").write_text(text)
@@ -81,7 +84,8 @@ def test_a_compile_error_names_line_command_and_kept_folder(
     assert "kWrongName" in error.log
 
 
-def test_a_repaired_template_compiles_and_a_second_failure_is_the_same(engine: Path) -> None:
+@pytest.mark.usefixtures("engine")
+def test_a_repaired_template_compiles_and_a_second_failure_is_the_same() -> None:
     (render.TEMPLATES / "tiny.cuh.j2").write_text("#error deliberate\n" + tiny.TEMPLATE)
     messages = []
     for _ in range(2):

@@ -211,5 +211,3 @@ def unlock_writes(folder: Path) -> None:
 
 def note_files(root: Path) -> list[Path]:
     return sorted((root / "index").glob("*.json"))
-
-

@@ -63,6 +63,7 @@ class World:
         scheme: Any = None,
         slots: int = 4,
         with_reference: bool = False,
+        with_planner: bool = False,
     ) -> None:
         self.device, self.dim = device, head_dim
         self.state_dtype, self.input, self.output = state, input, output or input
@@ -78,6 +79,7 @@ class World:
         self.expected_state = torch.full((pages, 4, 4 * head_dim), float("nan"), dtype=state)
         self.kv_buffer = self.expected_state.to(device)
         self.with_reference = with_reference
+        self.with_planner = with_planner  # else plan_loop plans, so that only one kernel is tested
         self.entries: list[dict[int, Any]] = [{} for _ in range(slots)]
 
     def feed(self, count: int) -> Any:
@@ -95,15 +97,8 @@ class World:
         given = self.feed(count) if rows is None else rows
         prefix = {slot: len(self.rows[slot]) for slot in slots}
         seqs = [prefix[slot] + extends[slot] for slot in slots]
-        plan = wavejit.compress_plan_prefill(
-            4,
-            torch.tensor(slots).to(self.device),
-            torch.tensor(seqs),
-            torch.tensor([extends[slot] for slot in slots]),
-            scheme=plan_loop.on(self.device, self.scheme),
-            num_q_tokens=count,
-            **options,
-        )
+        lists = slots, seqs, [extends[slot] for slot in slots]
+        plan = self._plan_prefill(*lists, **options)
         out = self._run(plan, given, plan.plan_c.shape[0], row_stride)
         self._check_reference(plan, given, out)
         expected, start = [], 0
@@ -114,7 +109,6 @@ class World:
             for end in ends:
                 expected.append((slot, end, prefix[slot]))
         self._check_outputs(out, expected)
-        lists = slots, seqs, [extends[slot] for slot in slots]
         writes = plan_loop.prefill_rows(4, *lists, self.scheme, count).write
         self._check_state(given, [write for write in writes if write[1] >= 0])
         return out
@@ -123,10 +117,7 @@ class World:
         """One token for each slot. Returns the outputs."""
         given = self.feed(len(slots)) if rows is None else rows
         seqs = [len(self.rows[slot]) + 1 for slot in slots]
-        scheme = plan_loop.on(self.device, self.scheme)
-        plan = wavejit.compress_plan_decode(
-            4, torch.tensor(slots).to(self.device), torch.tensor(seqs).to(self.device), scheme=scheme
-        )
+        plan = self._plan_decode(slots, seqs)
         out = self._run(plan, given, len(slots), row_stride)
         self._check_reference(plan, given, out)
         expected = []
@@ -137,6 +128,29 @@ class World:
         locs = [self.where(slot, seq - 1) for slot, seq in zip(slots, seqs, strict=True)]
         self._check_state(given, list(enumerate(locs)))
         return out
+
+    def _plan_prefill(
+        self, slots: list[int], seqs: list[int], extends: list[int], **options: Any
+    ) -> Any:
+        if not self.with_planner:
+            lists = slots, seqs, extends
+            return plan_loop.prefill_plan(self.device, *lists, self.scheme, **options)
+        return wavejit.compress_plan_prefill(
+            4,
+            torch.tensor(slots).to(self.device),
+            torch.tensor(seqs),
+            torch.tensor(extends),
+            scheme=plan_loop.on(self.device, self.scheme),
+            num_q_tokens=sum(extends),
+            **options,
+        )
+
+    def _plan_decode(self, slots: list[int], seqs: list[int]) -> Any:
+        if not self.with_planner:
+            return plan_loop.decode_plan(self.device, slots, seqs, self.scheme)
+        slots_here, seqs_here = (torch.tensor(one).to(self.device) for one in (slots, seqs))
+        scheme = plan_loop.on(self.device, self.scheme)
+        return wavejit.compress_plan_decode(4, slots_here, seqs_here, scheme=scheme)
 
     def _run(self, plan: Any, given: Any, count: int, row_stride: int) -> Any:
         out = torch.full((count, self.dim), -77.0, dtype=self.output, device=self.device)
@@ -161,8 +175,7 @@ class World:
     def _check_reference(self, plan: Any, given: Any, out: Any) -> None:
         if not self.with_reference:
             return
-        plans = {name: getattr(plan, name).cpu() for name in vars(plan) if name.startswith("plan")}
-        same = type(plan)(**{**vars(plan), **plans})
+        same = plan_loop.mapped(plan, lambda rows: rows.cpu())
         defined = torch.full_like(out, -77.0)
         reference.compress(
             self.before, given, self.ape, same, head_dim=self.dim, ratio=4, out=defined

@@ -6,13 +6,16 @@ public fields. Also: tables of wished-for geometry, and plan rows as numpy array
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 import wavejit
+from wavejit.bind import module_for
+from wavejit.ops import compress_plan
 from wavejit.testing import inputs
 
 INVALID = 0xFFFFFFFF
@@ -133,6 +136,39 @@ def pack(rows: Rows, *, wide: bool = False, pad_to: int | None = None) -> tuple[
     return as_plan(np.array(compress, C_ROW)), as_plan(np.array(write, W_ROW))
 
 
+def prefill_plan(
+    device: str,
+    slots: list[int],
+    seqs: list[int],
+    extends: list[int],
+    scheme: Any,
+    *,
+    ratio: int = 4,
+    wide: bool | None = None,
+    pad_to: int | None = None,
+) -> Any:
+    """The PrefillPlan that the loop makes, on `device`: for tests of what reads plans."""
+    tokens = sum(extends)
+    wide = tokens > 1 << 16 if wide is None else wide
+    rows = prefill_rows(ratio, slots, seqs, extends, scheme, tokens)
+    plans = (plan.to(device) for plan in pack(rows, wide=wide, pad_to=pad_to))
+    return compress_plan.PrefillPlan(ratio, *plans, wide)
+
+
+def decode_plan(
+    device: str, slots: list[int], seqs: list[int], scheme: Any, *, ratio: int = 4
+) -> Any:
+    """The DecodePlan that the loop makes, on `device`."""
+    rows = decode_rows(ratio, slots, seqs, scheme)
+    return compress_plan.DecodePlan(ratio, as_plan(rows).to(device))
+
+
+def mapped(plan: Any, change: Callable[[Any], Any]) -> Any:
+    """The plan with `change` made to each tensor of rows."""
+    names = [field.name for field in fields(plan) if field.name.startswith("plan")]
+    return replace(plan, **{name: change(getattr(plan, name)) for name in names})
+
+
 def as_plan(rows: np.ndarray) -> Any:
     """A structured array as a plan tensor."""
     return torch.from_numpy(rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize).copy())
@@ -185,27 +221,21 @@ def launch_prefill(
 
     `keep` replaces the rows kept for speculation, to show what they are for.
     """
-    from wavejit.bind import module_for
-    from wavejit.ops import compress_plan
-
     scheme = on(device, scheme)
-    paged = isinstance(scheme, wavejit.PagedRing)
-    tables = (scheme.req_to_token, scheme.full_to_swa) if paged else (None, None)
+    log2_ratio, window, overlap, kept, page_ends = compress_plan._rules(ratio, scheme)
     plan_c = torch.full((rows, 16), 0x5A, dtype=torch.uint8, device=device)
     plan_w = torch.full((rows, 8), 0x5A, dtype=torch.uint8, device=device)
     module_for(compress_plan.spec(), plan_c).prefill(
         *(vector.to(device) for vector in lengths),
         plan_c,
         plan_w,
-        *tables,
-        scheme.swa_page_size if paged else scheme.ring_size,
-        scheme.ring_size,
-        {4: 2, 128: 7}[ratio],
+        *compress_plan._scheme_arguments(scheme),
+        log2_ratio,
+        window,
+        overlap,
+        kept if keep is None else keep,
+        page_ends,
         tokens,
-        8 if ratio == 4 else 128,
-        4 if ratio == 4 else 0,
-        pad_of(ratio, scheme.ring_size) if keep is None else keep,
-        paged and ratio == 4,
         wide,
     )
     return plan_c.cpu(), plan_w.cpu()

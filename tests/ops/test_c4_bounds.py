@@ -1,4 +1,4 @@
-"""The c4 compressor with plans of any value: no stray write, no read that shows, the defined rows."""
+"""The c4 compressor with plans of any value: no stray write or read, the defined rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from plan_loop import C_ROW, D_ROW, W_ROW
 
 import wavejit
-from wavejit import reference
+from wavejit import DecodePlan, PrefillPlan, reference
 from wavejit.testing import assert_same_bytes, check_guards, guarded, inputs
 
 DIM = 64
+MANY = 1100  # requests of a step that is launched as a large one
 INT_MIN, INT_MAX, ALL_ONES = -(1 << 31), (1 << 31) - 1, 0xFFFFFFFF
 FUZZ = settings(
     max_examples=120,
@@ -41,14 +42,17 @@ def unsigned(limit: int) -> Any:
 
 
 @st.composite
-def decode_case(draw: Any) -> tuple[int, np.ndarray]:
+def decode_case(draw: Any) -> tuple[int, int, np.ndarray]:
     pages = draw(st.integers(1, 6))
     count = draw(st.integers(0, 9))
     page = signed(pages)
     rows = st.tuples(unsigned(24).map(lambda seq: seq), signed(4 * pages), page, page)
-    boundary = st.tuples(st.sampled_from([4, 8, 12, 1 << 31, ALL_ONES - 3]), signed(4 * pages), page, page)
+    boundary = st.tuples(
+        st.sampled_from([4, 8, 12, 1 << 31, ALL_ONES - 3]), signed(4 * pages), page, page
+    )
     plan = draw(st.lists(st.one_of(rows, boundary), min_size=count, max_size=count))
-    return pages, np.array(plan, D_ROW)
+    invalid = draw(st.sampled_from([0] * 9 + [MANY]))
+    return pages, invalid, np.array(plan, D_ROW)
 
 
 @st.composite
@@ -80,7 +84,7 @@ def one_writer(plan: np.ndarray, pages: int, read: list[set[int]]) -> np.ndarray
 
 
 def run_guarded(device: str, pages: int, rows: int, plan: Any, outputs: int) -> tuple[Any, Any]:
-    """State and outputs of the library; every buffer lies between sentinels, inputs stay as they were."""
+    """State and outputs of the library; buffers lie between sentinels, inputs stay."""
     state, given, ape, out = arguments(pages, rows, outputs)
     boxes = {
         "kv_buffer": guarded(state, device=device, name="kv_buffer"),
@@ -88,19 +92,20 @@ def run_guarded(device: str, pages: int, rows: int, plan: Any, outputs: int) -> 
         "ape": guarded(ape, device=device, name="ape"),
         "out": guarded(out, device=device, name="out"),
     }
-    plans = {
-        name: guarded(getattr(plan, name), device=device, name=name)
-        for name in vars(plan)
-        if name.startswith("plan")
-    }
-    same = type(plan)(**{**vars(plan), **{name: box.tensor for name, box in plans.items()}})
+    plans = []
+
+    def box_of(rows: Any) -> Any:
+        plans.append((guarded(rows, device=device, name="plan"), rows))
+        return plans[-1][0].tensor
+
+    same = plan_loop.mapped(plan, box_of)
     tensors = {name: box.tensor for name, box in boxes.items()}
     wavejit.compress(plan=same, head_dim=DIM, ratio=4, **tensors)
-    check_guards(*boxes.values(), *plans.values())
+    check_guards(*boxes.values(), *(box for box, _ in plans))
     assert_same_bytes(tensors["kv_input"], given, "kv_input")
     assert_same_bytes(tensors["ape"], ape, "ape")
-    for name, box in plans.items():
-        assert_same_bytes(box.tensor, getattr(plan, name), name)
+    for box, rows in plans:
+        assert_same_bytes(box.tensor, rows, "plan")
     return tensors["kv_buffer"].cpu(), tensors["out"].cpu()
 
 
@@ -137,13 +142,14 @@ def pages_of(plan: np.ndarray, pages: int) -> list[set[int]]:
 def test_decode_plans_of_any_value(device: str) -> None:
     @FUZZ
     @given(decode_case())
-    def fuzz(case: tuple[int, np.ndarray]) -> None:
-        pages, rows = case
-        count = len(rows)
-        racing = wavejit.ops.compress_plan.DecodePlan(4, plan_loop.as_plan(rows))
+    def fuzz(case: tuple[int, int, np.ndarray]) -> None:
+        pages, invalid, rows = case
+        before = np.array([(ALL_ONES, -1, -1, -1)] * invalid, D_ROW)
+        count = invalid + len(rows)
+        racing = DecodePlan(4, plan_loop.as_plan(np.concatenate((before, rows))))
         run_guarded(device, pages, count, racing, count)
         calm = one_writer(rows, pages, pages_of(rows, pages))
-        plan = wavejit.ops.compress_plan.DecodePlan(4, plan_loop.as_plan(calm))
+        plan = DecodePlan(4, plan_loop.as_plan(np.concatenate((before, calm))))
         check_defined(device, pages, count, plan, count)
 
     fuzz()
@@ -154,11 +160,10 @@ def test_prefill_plans_of_any_value(device: str) -> None:
     @given(prefill_case())
     def fuzz(case: tuple[int, int, bool, np.ndarray, np.ndarray]) -> None:
         pages, tokens, wide, rows_c, rows_w = case
-        make = wavejit.ops.compress_plan.PrefillPlan
-        racing = make(4, plan_loop.as_plan(rows_c), plan_loop.as_plan(rows_w), wide)
+        racing = PrefillPlan(4, plan_loop.as_plan(rows_c), plan_loop.as_plan(rows_w), wide)
         run_guarded(device, pages, tokens, racing, len(rows_c))
         calm = one_writer(rows_w, pages, [])
-        plan = make(4, plan_loop.as_plan(rows_c), plan_loop.as_plan(calm), wide)
+        plan = PrefillPlan(4, plan_loop.as_plan(rows_c), plan_loop.as_plan(calm), wide)
         check_defined(device, pages, tokens, plan, len(rows_c))
 
     fuzz()
@@ -174,9 +179,18 @@ def test_every_edge_of_a_decode_row(device: str, seq: int) -> None:
     for loc in EDGES:
         rows = [(seq, loc, a, b) for a in EDGES for b in (EDGES if a == 0 else (0, P - 1, P))]
         for row in rows:
-            plan = wavejit.ops.compress_plan.DecodePlan(4, plan_loop.as_plan(np.array([row], D_ROW)))
+            plan = DecodePlan(4, plan_loop.as_plan(np.array([row], D_ROW)))
             if row[2] in (0, -1, P) or loc in (-1, 0, 4 * P):
                 check_defined(device, P, 1, plan, 1)
+
+
+@pytest.mark.parametrize("seq", [4, 8, ALL_ONES - 3])
+def test_edges_of_a_row_in_a_large_step(device: str, seq: int) -> None:
+    edges = [(-1, P, 0), (4 * P, 0, 1), (INT_MIN, 1, P), (3, INT_MAX, 2), (INT_MAX, -1, 0)]
+    for edge in edges:
+        rows = [(ALL_ONES, -1, -1, -1)] * MANY + [(seq, *edge)]
+        plan = DecodePlan(4, plan_loop.as_plan(np.array(rows, D_ROW)))
+        check_defined(device, P, len(rows), plan, len(rows))
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -185,7 +199,15 @@ def test_every_edge_of_a_prefill_row(device: str, wide: bool) -> None:
     buffers = [*range(10), 255] + ([] if wide else [256, 65535])
     seqs = [0, 4, 5, 8, ALL_ONES - 1, ALL_ONES]
     tokens = [0, 3, 6, 7, 9, 10, (1 << shift) - 1]
-    pairs = [(0, 1), (-1, 1), (0, -1), (P, P - 1), (P - 1, P), (INT_MIN, INT_MAX), (INT_MAX, INT_MIN)]
+    pairs = [
+        (0, 1),
+        (-1, 1),
+        (0, -1),
+        (P, P - 1),
+        (P - 1, P),
+        (INT_MIN, INT_MAX),
+        (INT_MAX, INT_MIN),
+    ]
     rows = [
         (seq, ragged | buffer << shift, *pair)
         for seq in seqs
@@ -196,7 +218,7 @@ def test_every_edge_of_a_prefill_row(device: str, wide: bool) -> None:
     writes = [(ragged, -1) for ragged in (0, 9, 10, 11, INT_MAX, ALL_ONES)]
     writes += [(i, loc) for i, loc in enumerate(EDGES) if loc not in (-1, 4 * P - 1)]
     writes += [(ALL_ONES, 4 * P - 1), (10, 4 * P - 1), (9, 4 * P - 1)]
-    plan = wavejit.ops.compress_plan.PrefillPlan(
+    plan = PrefillPlan(
         4,
         plan_loop.as_plan(np.array(rows, C_ROW)),
         plan_loop.as_plan(np.array(writes, W_ROW)),
@@ -210,16 +232,15 @@ def test_every_edge_of_a_prefill_row(device: str, wide: bool) -> None:
 def test_empty_everything(device: str, rows: int, pages: int) -> None:
     """No requests, no entries, no writes, a pool without pages: nothing happens."""
     empty = torch.empty(0, 16, dtype=torch.uint8)
-    ops = wavejit.ops.compress_plan
-    run_guarded(device, pages, 0, ops.DecodePlan(4, empty), 0)
-    run_guarded(device, pages, rows, ops.PrefillPlan(4, empty, empty[:, :8]), 0)
+    run_guarded(device, pages, 0, DecodePlan(4, empty), 0)
+    run_guarded(device, pages, rows, PrefillPlan(4, empty, empty[:, :8]), 0)
     full = np.array([(8, 7 | 4 << 16, 0, 0)], C_ROW)
-    plan = ops.PrefillPlan(4, plan_loop.as_plan(full), empty[:, :8])
+    plan = PrefillPlan(4, plan_loop.as_plan(full), empty[:, :8])
     check_defined(device, pages, rows, plan, 1)
     write = plan_loop.as_plan(np.array([(0, 0)], W_ROW))
-    check_defined(device, pages, rows, ops.PrefillPlan(4, empty, write), 0)
+    check_defined(device, pages, rows, PrefillPlan(4, empty, write), 0)
     step = plan_loop.as_plan(np.array([(8, 0, 0, 0)], D_ROW))
-    check_defined(device, pages, 1, ops.DecodePlan(4, step), 1)
+    check_defined(device, pages, 1, DecodePlan(4, step), 1)
 
 
 def test_rows_beyond_4_gib(device: str) -> None:
@@ -235,11 +256,11 @@ def test_rows_beyond_4_gib(device: str) -> None:
     expected = pool[last - 1 :].cpu().clone()
     given, ape = inputs.normal(2, (1, 4 * DIM)), inputs.normal(3, (8, DIM))
     rows = np.array([(8, 4 * last + 3, last - 1, last)], D_ROW)
-    plan = wavejit.ops.compress_plan.DecodePlan(4, plan_loop.as_plan(rows).to(device))
+    plan = DecodePlan(4, plan_loop.as_plan(rows).to(device))
     options = {"head_dim": DIM, "ratio": 4}
     out = wavejit.compress(pool, given.to(device), ape.to(device), plan, **options)
     rows = np.array([(8, 7, 0, 1)], D_ROW)
-    plan = wavejit.ops.compress_plan.DecodePlan(4, plan_loop.as_plan(rows))
+    plan = DecodePlan(4, plan_loop.as_plan(rows))
     wanted = reference.compress(expected, given, ape, plan, **options)
     assert_same_bytes(pool[last - 1 :], expected, "state")
     torch.testing.assert_close(out.cpu(), wanted, rtol=2e-5, atol=2e-5)
@@ -249,13 +270,12 @@ def test_rows_beyond_4_gib(device: str) -> None:
     far = pool.view(-1).as_strided((9, 4 * DIM), (step, 1))
     given = inputs.normal(5, (9, 4 * DIM))
     far.copy_(given)
-    make = wavejit.ops.compress_plan.PrefillPlan
     plan_c = plan_loop.as_plan(np.array([(8, 8, -1, -1)], C_ROW))
     plan_w = plan_loop.as_plan(np.array([(8, 3)], W_ROW))
     small = torch.zeros(1, 4, 4 * DIM)
-    on_device = make(4, plan_c.to(device), plan_w.to(device))
+    on_device = PrefillPlan(4, plan_c.to(device), plan_w.to(device))
     state = small.to(device)
     out = wavejit.compress(state, far, ape.to(device), on_device, **options)
-    wanted = reference.compress(small, given, ape, make(4, plan_c, plan_w), **options)
+    wanted = reference.compress(small, given, ape, PrefillPlan(4, plan_c, plan_w), **options)
     assert_same_bytes(state, small, "state")
     torch.testing.assert_close(out.cpu(), wanted, rtol=2e-5, atol=2e-5)

@@ -29,7 +29,9 @@ def test_fresh_prefill(device: str, head_dim: int, state: Any, tokens: int) -> N
 
 
 @pytest.mark.parametrize("head_dim, state", SERVED)
-@pytest.mark.parametrize("prefix, extend", [(4, 4), (4, 252), (256, 4), (252, 4), (508, 4), (764, 4)])
+@pytest.mark.parametrize(
+    "prefix, extend", [(4, 4), (4, 252), (256, 4), (252, 4), (508, 4), (764, 4)]
+)
 def test_prefill_after_a_prefix(
     device: str, head_dim: int, state: Any, prefix: int, extend: int
 ) -> None:
@@ -56,6 +58,17 @@ def test_decode_step_by_step(device: str, head_dim: int, state: Any, ring: int) 
     for _ in range(21):
         world.decode([3, 0, 2, 1])
     assert sorted(world.entries[0]) == [4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("head_dim, slots", [(512, 140), (128, 600)])
+def test_many_requests(device: str, head_dim: int, slots: int) -> None:
+    """Steps and chunks of more rows than the launches for small batches take."""
+    world = World(device, head_dim=head_dim, slots=slots)
+    everyone = inputs.permutation(slots, slots).tolist()
+    world.chunk({slot: 5 + slot % 9 for slot in everyone}, pad_to=9 * slots)
+    world.chunk({slot: 1 + slot % 4 for slot in everyone}, pad_to=2500)
+    for _ in range(3):
+        world.decode(everyone)
 
 
 DTYPES = [
@@ -121,14 +134,7 @@ def test_more_than_65536_tokens(device: str) -> None:
         torch.zeros(2, 4, 256, device=device),
         rows.to(device),
         random_ape(64).to(device),
-        wavejit.compress_plan_prefill(
-            4,
-            torch.tensor([0]).to(device),
-            torch.tensor([tokens]),
-            torch.tensor([tokens]),
-            scheme=wavejit.RequestRing(8),
-            num_q_tokens=tokens,
-        ),
+        plan_loop.prefill_plan(device, [0], [tokens], [tokens], wavejit.RequestRing(8)),
         head_dim=64,
         ratio=4,
     ).cpu()
@@ -138,59 +144,11 @@ def test_more_than_65536_tokens(device: str) -> None:
         assert (np.abs(out[i].numpy() - value) <= 2e-5 * scale).all(), i
 
 
-# -- chunking ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("paged", [True, False])
-@pytest.mark.parametrize("head_dim, length", [(128, 600), (512, 150)])
-def test_every_chunking_gives_the_same_bytes(
-    device: str, paged: bool, head_dim: int, length: int
-) -> None:
-    """In one piece, in random pieces and token by token (fp32 state)."""
-
-    def fresh() -> World:
-        scheme = pages(64, max_len=640) if paged else wavejit.RequestRing(8)
-        return World(device, head_dim=head_dim, scheme=scheme)
-
-    rows = random_rows(head_dim)[:length]
-    whole = fresh()
-    whole.chunk({1: length}, rows=rows)
-    assert len(whole.entries[1]) == length // 4
-    for seed in range(3):
-        pieces = fresh()
-        sizes = inputs.integers(seed, (length,), 1, (4, 13, 90)[seed]).tolist()
-        while (at := len(pieces.rows[1])) < length:
-            end = min(at + sizes[at], length)
-            pieces.chunk({1: end - at}, rows=rows[at:end])
-        _same_entries(pieces, whole)
-    steps = fresh()
-    for i in range(length):
-        steps.decode([1], rows=rows[i : i + 1])
-    _same_entries(steps, whole)
-
-
-def _same_entries(one: World, other: World) -> None:
-    assert one.entries[1].keys() == other.entries[1].keys()
-    for end, row in one.entries[1].items():
-        assert_same_bytes(row, other.entries[1][end], f"entry that ends at {end}")
-
-
-def test_a_shared_prefix_starts_at_its_page(device: str) -> None:
-    """A request whose first page is another's finds the overlap of its first own entry there."""
-    scheme = pages()
-    scheme.req_to_token[2, :256] = scheme.req_to_token[0, :256]
-    world = World(device, scheme=scheme)
-    world.chunk({0: 300})
-    world.rows[2] = world.rows[0][:256]
-    assert len(world.chunk({2: 6})) == 1
-    assert 260 in world.entries[2]
-    world.decode([2])
-    world.decode([2])
-    assert 264 in world.entries[2]
+# -- order ---------------------------------------------------------------------------------------
 
 
 def test_writes_of_a_chunk_do_not_reach_its_own_reads(device: str) -> None:
-    """Compress first, write second: the chunk's last rows take the ring rows its first entry reads."""
+    """Compress first, write second: the last rows go where the first entry reads."""
     world = World(device, scheme=wavejit.RequestRing(8))
     world.chunk({1: 6})
     read = {world.where(1, position) for position in range(6)}
@@ -205,7 +163,7 @@ def test_writes_of_a_chunk_do_not_reach_its_own_reads(device: str) -> None:
 
 
 def test_ape_must_be_rearranged(device: str) -> None:
-    """Of a checkpoint's [4, 2*head_dim], the overlap takes the first columns, the group the others."""
+    """Of a checkpoint's [4, 2*head_dim]: first columns: overlap, the others: the group."""
     stored = 4 * inputs.normal(5, (4, 256))
     right = torch.cat((stored[:, :128], stored[:, 128:]))
     wrong = stored.reshape(8, 128)
@@ -236,21 +194,35 @@ def one_window(device: str, values: Any, scores: Any, tokens: int = 8) -> Any:
         rows[i, 128 if overlap else 192 :][:64] = scores[i]
     ape = torch.zeros(8, 64, device=device)
     scheme = wavejit.RequestRing(8)
-    slot, length = torch.tensor([0]), torch.tensor([tokens])
-    plan = wavejit.compress_plan_prefill(
-        4, slot.to(device), length, length, scheme=scheme, num_q_tokens=tokens
-    )
+    plan = plan_loop.prefill_plan(device, [0], [tokens], [tokens], scheme)
     options = {"head_dim": 64, "ratio": 4}
     state = torch.zeros(2, 4, 256, device=device)
     out = wavejit.compress(state, rows.to(device), ape, plan, **options)[-1].cpu()
     state = torch.zeros(2, 4, 256, device=device)
     for i in range(tokens):
-        plan = wavejit.compress_plan_decode(
-            4, slot.to(device), torch.tensor([i + 1], device=device), scheme=scheme
-        )
+        plan = plan_loop.decode_plan(device, [0], [i + 1], scheme)
         step = wavejit.compress(state, rows[i : i + 1].to(device), ape, plan, **options)
     assert_same_bytes(step[0], out, "decode against prefill")
     return out
+
+
+def test_the_sentinel_has_no_weight(device: str) -> None:
+    """A window that reads the pool's untouched rows takes nothing from them."""
+    pool = wavejit.CompressStatePool(
+        16, ratio=4, head_dim=64, swa_page_size=64, ring_size=8, device=device
+    )
+    row = torch.zeros(1, 256)
+    row[0, 64:128] = 2.5
+    plan = plan_loop.decode_plan(device, [1], [8], wavejit.RequestRing(8))
+    out = wavejit.compress(
+        pool.kv_buffer,
+        row.to(device),
+        torch.zeros(8, 64, device=device),
+        plan,
+        head_dim=64,
+        ratio=4,
+    )
+    assert_same_bytes(out, torch.full((1, 64), 2.5))
 
 
 INF, MAX, TINY = float("inf"), torch.finfo(FP32).max, 2.0**-149
@@ -308,12 +280,8 @@ def test_nan_is_the_one_quiet_nan(device: str, place: int, what: str) -> None:
 
 def _random_bits(device: str) -> tuple[Any, Any]:
     """All of fp32 through a prefill and a decode step with a bf16 ring: outputs and state."""
-    lengths = torch.tensor([40, 31])
-    slots = torch.tensor([0, 1])
     scheme = wavejit.RequestRing(8)
-    plan = wavejit.compress_plan_prefill(
-        4, slots.to(device), lengths, lengths - 9, scheme=scheme, num_q_tokens=53
-    )
+    plan = plan_loop.prefill_plan(device, [0, 1], [40, 31], [31, 22], scheme)
     state = inputs.any_float(1, (4, 4, 512)).to(BF16).to(device)
     ape = inputs.any_float(2, (8, 128)).to(device)
     options = {"head_dim": 128, "ratio": 4}
@@ -321,8 +289,7 @@ def _random_bits(device: str) -> tuple[Any, Any]:
     out = wavejit.compress(state, rows, ape, plan, **options)
     outs = [out[plan.plan_c.view(torch.int32)[:, 0] != -1].cpu()]
     for step in range(4):
-        seqs = (lengths + 1 + step).to(device)
-        plan = wavejit.compress_plan_decode(4, slots.to(device), seqs, scheme=scheme)
+        plan = plan_loop.decode_plan(device, [0, 1], [41 + step, 32 + step], scheme)
         out = torch.zeros(2, 128, device=device)
         rows = inputs.any_float(4 + step, (2, 512)).to(device)
         outs.append(wavejit.compress(state, rows, ape, plan, out=out, **options).cpu())

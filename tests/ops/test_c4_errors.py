@@ -1,10 +1,12 @@
-"""What the compressor refuses, and that the message names the argument, the expectation and the value."""
+"""What the compressor refuses: the text names the argument, the expectation and the value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import plan_loop
 import pytest
 import torch
 
@@ -15,13 +17,10 @@ DIM = 64
 
 
 def plan_of(decode: bool, device: str, ratio: int = 4) -> Any:
-    scheme = wavejit.RequestRing(2 * ratio)
-    slots, lengths = torch.tensor([0, 1]).to(device), torch.tensor([2 * ratio, ratio])
+    scheme, lengths = wavejit.RequestRing(2 * ratio), [2 * ratio, ratio]
     if decode:
-        return wavejit.compress_plan_decode(ratio, slots, lengths.to(device), scheme=scheme)
-    return wavejit.compress_plan_prefill(
-        ratio, slots, lengths, torch.tensor([2, 1]), scheme=scheme, num_q_tokens=3
-    )
+        return plan_loop.decode_plan(device, [0, 1], lengths, scheme, ratio=ratio)
+    return plan_loop.prefill_plan(device, [0, 1], lengths, [2, 1], scheme, ratio=ratio)
 
 
 def arguments(decode: bool, device: str = "cpu") -> dict[str, Any]:
@@ -57,12 +56,22 @@ TENSORS: list[tuple[str, Change, type[Exception], tuple[str, ...]]] = [
     # argument, what is done to it, error, parts of the text beside the argument's name
     ("kv_buffer", lambda t: t.half(), ValueError, ("dtype", "float, bfloat16", "float16")),
     ("kv_buffer", lambda t: t.double(), ValueError, ("dtype", "float, bfloat16", "float64")),
-    ("kv_buffer", lambda t: t.view(24, 4 * DIM), ValueError, ("rank", "[pages, 4, 256]", "[24, 256]")),
+    (
+        "kv_buffer",
+        lambda t: t.view(24, 4 * DIM),
+        ValueError,
+        ("rank", "[pages, 4, 256]", "[24, 256]"),
+    ),
     ("kv_buffer", lambda t: t[:, :2].contiguous(), ValueError, ("shape", ", 4, 256]", "[6, 2,")),
     ("kv_buffer", lambda t: t[..., :64].contiguous(), ValueError, ("shape", "256]", "[6, 4, 64]")),
     ("kv_buffer", lambda t: t.view(12, 4, 128), ValueError, ("shape", "256]", "[12, 4, 128]")),
     ("kv_buffer", transposed, ValueError, ("strides", "contiguous", "strides [1, ")),
-    ("kv_buffer", lambda t: t[::2], ValueError, ("strides", "contiguous", "strides [2048, 256, 1]")),
+    (
+        "kv_buffer",
+        lambda t: t[::2],
+        ValueError,
+        ("strides", "contiguous", "strides [2048, 256, 1]"),
+    ),
     ("kv_buffer", unaligned, ValueError, ("alignment", "aligned to 16 bytes", "address 0x")),
     ("kv_input", lambda t: t.half(), ValueError, ("dtype", "float, bfloat16", "float16")),
     ("kv_input", lambda t: t[:, 1:], ValueError, ("shape", "256]", "255]")),
@@ -161,12 +170,12 @@ def test_plans_of_another_kind(name: str, width: int) -> None:
         "uint8": torch.zeros(2, width, dtype=torch.int8),
     }
     for part, tensor in wrong.items():
-        changed = type(plan)(**{**vars(plan), name: tensor})
+        changed = replace(plan, **{name: tensor})
         with pytest.raises((ValueError, TypeError), match=name) as caught:
             wavejit.compress(**{**given, "plan": changed})
         assert part in str(caught.value)
     moved = torch.zeros(2 * width + 1, dtype=torch.uint8)[1:].view(2, width)
-    changed = type(plan)(**{**vars(plan), name: moved})
+    changed = replace(plan, **{name: moved})
     refuse(
         lambda: wavejit.compress(**{**given, "plan": changed}),
         ValueError,

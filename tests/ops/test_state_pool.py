@@ -1,4 +1,4 @@
-"""The state pool: geometry, sentinel, translations, and its agreement with the planner's locations."""
+"""The state pool: geometry, sentinel, translations, and the planner's locations."""
 
 from __future__ import annotations
 
@@ -90,23 +90,19 @@ def test_translations(device: str, dtype: Any) -> None:
     assert pool.translate_from_req_position_to_state_loc(slots, positions).tolist() == expected
 
 
-def test_translations_are_the_planner_s_locations(device: str) -> None:
+def test_translations_are_the_rules_locations(device: str) -> None:
     scheme = plan_loop.paged_ring(3, 200, 64, 8, seed=4)
     pool = pool_of(device, size=12 * 8)
     slots = inputs.integers(1, (50,), 0, 3)
-    seqs = inputs.integers(2, (50,), 1, 201)
-    plan = wavejit.compress_plan_decode(
-        4, slots.to(device), seqs.to(device), scheme=plan_loop.on(device, scheme)
-    )
-    locs = plan_loop.as_rows(plan.plan_d, plan_loop.D_ROW)["loc"].tolist()
-    swa = scheme.full_to_swa[scheme.req_to_token[slots, seqs - 1].long()]
-    assert pool.translate_from_swa_loc_to_state_loc(swa.to(device)).tolist() == locs
-    rings = wavejit.compress_plan_decode(
-        4, slots.to(device), seqs.to(device), scheme=wavejit.RequestRing(8)
-    )
-    locs = plan_loop.as_rows(rings.plan_d, plan_loop.D_ROW)["loc"].tolist()
-    found = pool.translate_from_req_position_to_state_loc(slots.to(device), (seqs - 1).to(device))
-    assert found.tolist() == locs
+    positions = inputs.integers(2, (50,), 0, 200)
+    pairs = list(zip(slots.tolist(), positions.tolist()))
+    swa = scheme.full_to_swa[scheme.req_to_token[slots, positions].long()]
+    found = pool.translate_from_swa_loc_to_state_loc(swa.to(device))
+    where = plan_loop.Locator(scheme)
+    assert found.tolist() == [where(*pair) for pair in pairs]
+    found = pool.translate_from_req_position_to_state_loc(slots.to(device), positions.to(device))
+    where = plan_loop.Locator(wavejit.RequestRing(8))
+    assert found.tolist() == [where(*pair) for pair in pairs]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -122,28 +118,6 @@ def test_get_and_set_keep_the_sentinel(device: str, dtype: Any) -> None:
     got = pool.get(locs)
     assert_same_bytes(got[0], expected[5])
     assert_same_bytes(got[1], before[-1], "the sentinel")
-
-
-def test_the_sentinel_has_no_weight(device: str) -> None:
-    """A window that reads the pool's untouched rows takes nothing from them."""
-    pool = pool_of(device, request_scoped=True)
-    row = torch.zeros(1, 256)
-    row[0, 64:128] = 2.5
-    plan = wavejit.compress_plan_decode(
-        4,
-        torch.tensor([1], device=device),
-        torch.tensor([8], device=device),
-        scheme=wavejit.RequestRing(8),
-    )
-    out = wavejit.compress(
-        pool.kv_buffer,
-        row.to(device),
-        torch.zeros(8, 64, device=device),
-        plan,
-        head_dim=64,
-        ratio=4,
-    )
-    assert_same_bytes(out, torch.full((1, 64), 2.5))
 
 
 def test_clear_requests(device: str) -> None:

@@ -72,6 +72,17 @@ class Arguments {
     return value.v_int64;
   }
 
+  // The same in the CPU's memory, whatever the library's device.
+  Integers host_integers(const char* name, Extent count) {
+    const DLTensor& given = tensor(name);
+    if (given.device.device_type != kDLCPU) {
+      fail("ValueError", "%s: expected a tensor on the CPU, got one on %s:%d", name,
+           device_name(given.device.device_type), given.device.device_id);
+    }
+    void* data = TensorMatcher(count).template dtype<int64_t, int32_t>().verify(given, name);
+    return {data, given.dtype.bits == 64};
+  }
+
   int32_t positive(const char* name) {
     const int64_t value = integer(name);
     if (value <= 0 || value > 0x7fffffff) {

@@ -2,6 +2,7 @@
 // Names, numbers and layouts are those of the CUDA driver API 12.
 #pragma once
 #include <wavejit/host/code_object.h>
+#include <wavejit/host/launch.h>
 
 namespace wavejit::host {
 

@@ -4,6 +4,7 @@
 #include <link.h>
 #include <string.h>
 #include <wavejit/host/code_object.h>
+#include <wavejit/host/launch.h>
 
 namespace wavejit::host {
 

@@ -1,5 +1,6 @@
 // The host's launch: the wave executor runs the grid and returns when it is done.
 #pragma once
+#include <wavejit/host/launch.h>
 #include <wavejit/simt/launch.h>
 
 namespace wavejit::host {

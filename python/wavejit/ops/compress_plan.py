@@ -7,9 +7,10 @@ Row formats are those of include/wavejit/compress/plan.cuh: 16 bytes a decode or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from wavejit.bind import module_for
+from wavejit.bind import from_dlpack, module_for
 from wavejit.check import one_of, positive
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.ring import PagedRing, RequestRing, Scheme, check_ratio
@@ -36,6 +37,11 @@ class DecodePlan:
     plan_d: Any
     is_decode = True
 
+    @cached_property
+    def bound(self) -> Any:
+        """The rows as the binding's own tensor, converted once and not in every layer's call."""
+        return from_dlpack(self.plan_d)
+
 
 @dataclass(frozen=True)
 class PrefillPlan:
@@ -50,9 +56,14 @@ class PrefillPlan:
     wide: bool = False
     is_decode = False
 
+    @cached_property
+    def bound(self) -> tuple[Any, Any]:
+        """Both plans' rows as the binding's own tensors."""
+        return from_dlpack(self.plan_c), from_dlpack(self.plan_w)
+
 
 def spec() -> KernelSpec:
-    return kernel_spec("compress_plan", ("decode", "prefill"))
+    return kernel_spec("compress_plan", ("count", "decode", "prefill"))
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
@@ -111,37 +122,38 @@ def compress_plan_prefill(
     requests = _length("seq_lens", seq_lens)
     if _length("extend_lens", extend_lens) != requests:
         raise ValueError(f"extend_lens: expected [{requests}], got {list(extend_lens.shape)}")
-    tables = scheme.req_to_token if isinstance(scheme, PagedRing) else req_pool_indices
-    rows = (num_q_tokens, num_q_tokens) if pad_to is None else (pad_to, pad_to)
-    if seq_lens.device.type == "cpu":
-        counted = _count_rows(ratio, scheme, seq_lens, extend_lens, num_q_tokens, pad_to)
-        rows = counted if pad_to is None else rows
-    lengths = _on_device(seq_lens, extend_lens, tables.device)
-    slots = req_pool_indices
-    if slots.device != tables.device:
-        slots = slots.to(tables.device, non_blocking=True)
     wide = num_q_tokens > NARROW_TOKENS if wide is None else wide
     if num_q_tokens > NARROW_TOKENS and not wide:
         raise ValueError(f"wide=False: {num_q_tokens} tokens need ragged ids of more than 16 bits")
+    tables = scheme.req_to_token if isinstance(scheme, PagedRing) else req_pool_indices
+    module = module_for(spec(), tables)
+    rules = _rules(ratio, scheme)
+    rows = (num_q_tokens, num_q_tokens) if pad_to is None else (pad_to, pad_to)
+    if seq_lens.is_cpu:
+        counted = _count_rows(module, scheme, rules, seq_lens, extend_lens, num_q_tokens, pad_to)
+        rows = counted if pad_to is None else rows
     device = tables.device
     plan_c = torch.empty((rows[0], 16), dtype=torch.uint8, device=device)
     plan_w = torch.empty((rows[1], 8), dtype=torch.uint8, device=device)
-    overlap = ratio if ratio == 4 else 0
-    module_for(spec(), plan_c).prefill(
-        slots,
-        *lengths,
+    module.prefill(
+        req_pool_indices.to(device, non_blocking=True),
+        *_on_device(seq_lens, extend_lens, device),
         plan_c,
         plan_w,
         *_scheme_arguments(scheme),
-        ratio.bit_length() - 1,
+        *rules,
         num_q_tokens,
-        _window(ratio),
-        overlap,
-        keep_rows(ratio, scheme.ring_size),
-        ratio == 4 and isinstance(scheme, PagedRing),
         wide,
     )
     return PrefillPlan(ratio, plan_c, plan_w, wide)
+
+
+def _rules(ratio: int, scheme: Scheme) -> tuple[int, int, int, int, bool]:
+    """What shapes a chunk's plan: log2 of the ratio, window, overlap, kept rows, kept page ends."""
+    overlap = ratio if ratio == 4 else 0
+    page_ends = ratio == 4 and isinstance(scheme, PagedRing)
+    kept = keep_rows(ratio, scheme.ring_size)
+    return ratio.bit_length() - 1, _window(ratio), overlap, kept, page_ends
 
 
 def _window(ratio: int) -> int:
@@ -166,7 +178,9 @@ def _check_tokens(num_q_tokens: int, pad_to: int | None) -> None:
 
 
 def _length(name: str, tensor: Any) -> int:
-    if str(tensor.dtype) not in ("torch.int64", "torch.int32"):
+    import torch
+
+    if tensor.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: expected int64 or int32, got {tensor.dtype}")
     if tensor.dim() != 1:
         raise ValueError(f"{name}: expected a vector [requests], got shape {list(tensor.shape)}")
@@ -190,37 +204,27 @@ def _on_device(seq_lens: Any, extend_lens: Any, device: Any) -> tuple[Any, Any]:
 
 
 def _count_rows(
-    ratio: int,
+    module: Any,
     scheme: Scheme,
+    rules: tuple[Any, ...],
     seq_lens: Any,
     extend_lens: Any,
     num_q_tokens: int,
     pad_to: int | None,
 ) -> tuple[int, int]:
     """How many entries and writes the chunk has; ValueError for lengths that cannot be."""
-    seq, extend = seq_lens.long(), extend_lens.long()
-    bad = (extend <= 0) | (extend > seq)
-    if bool(bad.any()):
-        i = int(bad.nonzero()[0])
+    import torch
+
+    counts = torch.empty(4, dtype=torch.int64)
+    module.count(seq_lens, extend_lens, counts, _scheme_arguments(scheme)[2], *rules)
+    entries, writes, total, bad = counts.tolist()
+    if bad >= 0:
         raise ValueError(
-            f"extend_lens[{i}]: expected 0 < extend <= seq_lens[{i}]={int(seq[i])}, "
-            f"got {int(extend[i])}"
+            f"extend_lens[{bad}]: expected 0 < extend <= seq_lens[{bad}]={int(seq_lens[bad])} "
+            f"< 2^31, got {int(extend_lens[bad])}"
         )
-    total = int(extend.sum())
     if total != num_q_tokens and (pad_to is None or total > num_q_tokens):
         raise ValueError(f"extend_lens: expected a sum of num_q_tokens={num_q_tokens}, got {total}")
-    prefix = seq - extend
-    entries = int((seq // ratio - prefix // ratio).sum())
-    last = seq // ratio * ratio - (ratio if ratio == 4 else 0)
-    kept = last.minimum(seq - keep_rows(ratio, scheme.ring_size)).maximum(prefix)
-    writes = int((seq - kept).sum())
-    if ratio == 4 and isinstance(scheme, PagedRing):
-        size = scheme.swa_page_size
-
-        def page_ends(x: Any) -> Any:
-            return x // size * ratio + (x % size - (size - ratio)).clamp(min=0)
-
-        writes += int((page_ends(kept) - page_ends(prefix)).sum())
     if pad_to is not None and max(entries, writes) > pad_to:
         raise ValueError(f"pad_to: {entries} entries and {writes} writes do not fit in {pad_to}")
     return entries, writes

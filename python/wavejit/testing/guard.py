@@ -1,4 +1,4 @@
-"""Tensors between sentinels: a write outside of them, also between their rows, is found and placed."""
+"""Tensors between sentinels: a write outside of them, or between their rows, is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Guarded:
     _outside: Any  # bool on the CPU, true where a byte does not belong to the tensor
 
     def check(self) -> None:
-        """AssertionError with the name and the place if a byte outside of the tensor has changed."""
+        """AssertionError with the name and the place if a byte outside has changed."""
         now = self._memory.cpu()
         wrong = ((now != SENTINEL) & self._outside).nonzero()
         if len(wrong) == 0:
@@ -35,7 +35,9 @@ class Guarded:
         )
 
 
-def guarded(content: Any, *, device: Any = None, row_stride: int | None = None, name: str = "") -> Guarded:
+def guarded(
+    content: Any, *, device: Any = None, row_stride: int | None = None, name: str = ""
+) -> Guarded:
     """A copy of `content` with sentinel bytes around it, on `device` (default: where content is).
 
     row_stride: elements from one row of a matrix to the next; what lies between is guarded too.

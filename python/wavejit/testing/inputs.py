@@ -1,7 +1,7 @@
 """Seeded inputs that are the same bytes with every version of torch and numpy, on every machine.
 
-Element i of seed s is splitmix64's output number i + 1 from the state that s hashes to; what is made
-of it needs only integer arithmetic and exact conversions. All tensors are made on the CPU.
+Element i of seed s is splitmix64's output number i + 1 from the state that s hashes to; what is
+made of it needs only integer arithmetic and exact conversions. All tensors are made on the CPU.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,20 @@ def _cases() -> dict[str, Callable[[Any], str]]:
                     found[f"plan-{step}-{label}"] = partial(_plan, step, ratio, ring, kind)
     for step in ("decode", "prefill"):
         for dim, state, given, out in _VARIANTS:
-            names = "-".join((state, given, out))
-            found[f"c4-{step}-d{dim}-{names}"] = partial(_compress, step, dim, (state, given, out))
+            label = f"{step}-d{dim}-{state}-{given}-{out}"
+            dtypes = (state, given, out)
+            found[f"c4-{label}"] = partial(_compress, _few, step, dim, dtypes)
+            if given == out == "float32":
+                found[f"c4-many-{label}"] = partial(_compress, _many, step, dim, dtypes)
     return found
 
 
 _VARIANTS = (
-    *((dim, state, "float32", "float32") for dim in (512, 128) for state in ("float32", "bfloat16")),
+    *(
+        (dim, state, "float32", "float32")
+        for dim in (512, 128)
+        for state in ("float32", "bfloat16")
+    ),
     (128, "float32", "float32", "bfloat16"),
     (128, "bfloat16", "bfloat16", "bfloat16"),
 )
@@ -83,38 +91,69 @@ def _scheme(kind: str, ring: int, device: Any) -> Any:
     return PagedRing(tokens.to(device), table.to(device), _PAGE, ring)
 
 
-def _plan_of(step: str, ratio: int, ring: int, kind: str, device: Any) -> Any:
+def _plan_of(ops: Any, step: str, ratio: int, ring: int, kind: str, device: Any) -> Any:
+    """The plan that `ops` makes: the kernels' module or the references."""
     import torch
-
-    from wavejit.ops.compress_plan import compress_plan_decode, compress_plan_prefill
 
     scheme = _scheme(kind, ring, device)
     slots, seqs, extends = torch.tensor(_CHUNK).t().contiguous()
     if step == "decode":
         lengths = torch.tensor(_LENGTHS).to(device)
-        return compress_plan_decode(ratio, slots.to(device), lengths, scheme=scheme)
-    tokens = int(extends.sum())
-    return compress_plan_prefill(
-        ratio, slots.to(device), seqs, extends, scheme=scheme, num_q_tokens=tokens
+        return ops.compress_plan_decode(ratio, slots.to(device), lengths, scheme=scheme)
+    return ops.compress_plan_prefill(
+        ratio, slots.to(device), seqs, extends, scheme=scheme, num_q_tokens=int(extends.sum())
     )
 
 
 def _plan(step: str, ratio: int, ring: int, kind: str, device: Any) -> str:
-    plan = _plan_of(step, ratio, ring, kind, device)
+    from wavejit.ops import compress_plan
+
+    plan = _plan_of(compress_plan, step, ratio, ring, kind, device)
     return digest(plan.plan_d) if step == "decode" else digest(plan.plan_c, plan.plan_w)
 
 
-def _compress(step: str, dim: int, dtypes: tuple[str, str, str], device: Any) -> str:
+# A c4 case's plan, made by the references so that one kernel makes one digest, and the rows of its
+# input and of its pool.
+def _few(step: str, _: int) -> tuple[Any, int, int]:
+    from wavejit import reference
+
+    plan = _plan_of(reference, step, 4, 16, "paged", "cpu")
+    rows = len(_CHUNK) if step == "decode" else sum(extend for *_, extend in _CHUNK)
+    return plan, rows, _SLOTS * _MAX_LEN // _PAGE * 16 + 4
+
+
+def _many(step: str, dim: int) -> tuple[Any, int, int]:
+    """More requests, entries and writes than the launches for small batches take."""
+    from wavejit import reference
+
+    count = 65536 // dim + 20
+    ring = _scheme("request", 8, "cpu")
+    slots, extends = inputs.permutation(7, count), inputs.integers(8, (count,), 1, 14)
+    seqs = extends + inputs.integers(9, (count,), 0, 9)
+    if step == "decode":
+        return reference.compress_plan_decode(4, slots, seqs, scheme=ring), count, 8 * count
+    rows = int(extends.sum())
+    plan = reference.compress_plan_prefill(4, slots, seqs, extends, scheme=ring, num_q_tokens=rows)
+    return plan, rows, 8 * count
+
+
+def _compress(
+    make: Callable[[str, int], tuple[Any, int, int]],
+    step: str,
+    dim: int,
+    dtypes: tuple[str, str, str],
+    device: Any,
+) -> str:
     """Outputs and state of one call on a pool of random rows, a few scores beyond every scale."""
     import torch
 
     from wavejit.front import compress
 
     state, given, output = (getattr(torch, name) for name in dtypes)
-    plan = _plan_of(step, 4, 16, "paged", device)
-    rows = len(_CHUNK) if step == "decode" else sum(extend for *_, extend in _CHUNK)
-    pages = _SLOTS * _MAX_LEN // _PAGE * 16 // 4 + 1
-    pool = _rows(11, pages * 4, dim).reshape(pages, 4, 4 * dim).to(state).to(device)
+    plan, rows, pool_rows = make(step, dim)
+    names = [field.name for field in fields(plan) if field.name.startswith("plan")]
+    plan = replace(plan, **{name: getattr(plan, name).to(device) for name in names})
+    pool = _rows(11, pool_rows, dim).reshape(-1, 4, 4 * dim).to(state).to(device)
     entries = rows if step == "decode" else plan.plan_c.shape[0]
     out = torch.zeros((entries, dim), dtype=output, device=device)
     ape = inputs.normal(13, (8, dim)).to(given).to(device)

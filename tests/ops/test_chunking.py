@@ -1,0 +1,60 @@
+"""Planner and compressor together: however a request is cut, its entries are the same bytes."""
+
+from __future__ import annotations
+
+import plan_loop
+import pytest
+from c4_world import World, random_rows
+
+import wavejit
+from wavejit.testing import assert_same_bytes, inputs
+
+
+@pytest.mark.parametrize("paged", [True, False])
+@pytest.mark.parametrize("head_dim, length", [(128, 600), (512, 150)])
+def test_every_chunking_gives_the_same_bytes(
+    device: str, paged: bool, head_dim: int, length: int
+) -> None:
+    """In one piece, in random pieces and token by token (fp32 state)."""
+
+    def fresh() -> World:
+        scheme = wavejit.RequestRing(8)
+        if paged:
+            scheme = plan_loop.paged_ring(2, 640, 64, 8, seed=3)
+        return World(device, head_dim=head_dim, scheme=scheme, with_planner=True)
+
+    rows = random_rows(head_dim)[:length]
+    whole = fresh()
+    whole.chunk({1: length}, rows=rows)
+    assert len(whole.entries[1]) == length // 4
+    for seed in range(3):
+        pieces = fresh()
+        sizes = inputs.integers(seed, (length,), 1, (4, 13, 90)[seed]).tolist()
+        while (at := len(pieces.rows[1])) < length:
+            end = min(at + sizes[at], length)
+            pieces.chunk({1: end - at}, rows=rows[at:end])
+        _same_entries(pieces, whole)
+    steps = fresh()
+    for i in range(length):
+        steps.decode([1], rows=rows[i : i + 1])
+    _same_entries(steps, whole)
+
+
+def _same_entries(one: World, other: World) -> None:
+    assert one.entries[1].keys() == other.entries[1].keys()
+    for end, row in one.entries[1].items():
+        assert_same_bytes(row, other.entries[1][end], f"entry that ends at {end}")
+
+
+def test_a_shared_prefix_starts_at_its_page(device: str) -> None:
+    """A request whose first page is another's finds its first own entry's overlap there."""
+    scheme = plan_loop.paged_ring(4, 512, 256, 8, seed=3)
+    scheme.req_to_token[2, :256] = scheme.req_to_token[0, :256]
+    world = World(device, scheme=scheme, with_planner=True)
+    world.chunk({0: 300})
+    world.rows[2] = world.rows[0][:256]
+    assert len(world.chunk({2: 6})) == 1
+    assert 260 in world.entries[2]
+    world.decode([2])
+    world.decode([2])
+    assert 264 in world.entries[2]
