@@ -16,7 +16,7 @@ FLOAT = 4  # bytes
 
 @dataclass
 class Row:
-    """One line of the table. `theirs` is None without the peer; `share` of the copy rate needs bytes."""
+    """One line of the table. `theirs` is None without the peer; `bytes` must move in a call."""
 
     name: str
     ours: Callable[[], object]

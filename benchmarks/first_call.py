@@ -1,6 +1,6 @@
-"""What a first call costs: nothing cached, then from the cache in a fresh process; and the call itself.
+"""What a first call costs with nothing cached and from the cache, and what a call costs.
 
-Runs anywhere: `python benchmarks/first_call.py [ARCH ...]` compiles for architectures without a GPU too.
+Runs anywhere: `python benchmarks/first_call.py [ARCH ...]` compiles without a GPU too.
 """
 
 from __future__ import annotations

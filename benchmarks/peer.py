@@ -1,5 +1,7 @@
-"""The peer, sglang's JIT kernels, on the same tensors. Optional: WAVEJIT_PEER names a folder that holds
-its package `sglang/kernels` alone and a module `stub` that stands in for its server (README.md here).
+"""The peer, sglang's JIT kernels, on the same tensors.
+
+Optional: WAVEJIT_PEER names a folder that holds its package `sglang/kernels` alone and a module
+`stub` that stands in for its server (README.md beside this file).
 """
 
 from __future__ import annotations
@@ -18,7 +20,15 @@ class Peer:
         self._module = module
 
     def decode(
-        self, state: Any, kv: Any, ape: Any, out: Any, slots: Any, lengths: Any, rings: Any, dim: int
+        self,
+        state: Any,
+        kv: Any,
+        ape: Any,
+        out: Any,
+        slots: Any,
+        lengths: Any,
+        rings: Any,
+        dim: int,
     ) -> Callable[[], object]:
         plan = self._module.CompressorDecodePlan.generate(
             4,

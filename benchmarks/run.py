@@ -13,7 +13,6 @@ import json
 import math
 import platform
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ FOLDER = Path(__file__).parent
 AGREEMENT = 2e-3  # the peer uses fast math
 
 
-def machine() -> dict[str, str]:
+def machine(out: Path | None) -> dict[str, str]:
     """What the numbers were measured on and with."""
     import tvm_ffi
 
@@ -44,7 +43,7 @@ def machine() -> dict[str, str]:
         "nvcc": nvcc.strip().splitlines()[-1],
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": f"python benchmarks/run.py --out benchmarks/results/{out.name if out else '-'}",
         "commit": commit.stdout.strip(),
     }
 
@@ -85,7 +84,8 @@ def main() -> None:
     print("peer:", "beside ours" if other else "WAVEJIT_PEER is not set, ours alone")
     timing.warm_clocks()
     rate = timing.copy_rate()
-    print(f"copy rate {rate / 1e12:.3f} TB/s\n{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
+    print(f"copy rate {rate / 1e12:.3f} TB/s")
+    print(f"{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     for make in c4.rows(tomllib.loads((FOLDER / "shapes.toml").read_text()), other):
         line = measure(make(), rate)
@@ -102,7 +102,12 @@ def main() -> None:
     for name, value in overheads.items():
         print(f"{name:46}{value:10.3f}")
     if out:
-        record = {"machine": machine(), "copy_rate": rate, "rows": results, "overheads": overheads}
+        record = {
+            "machine": machine(out),
+            "copy_rate": rate,
+            "rows": results,
+            "overheads": overheads,
+        }
         out.write_text(json.dumps(record, indent=1) + "\n")
 
 

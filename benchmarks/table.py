@@ -18,9 +18,8 @@ def table() -> str:
     lines = ["| | us | peer us | ours / peer | share |", "| --- | --- | --- | --- | --- |"]
     for row in record["rows"]:
         share = f"{row['share']:.0%}" if row["share"] else "-"
-        lines.append(
-            f"| {row['name']} | {row['us']:.2f} | {row['peer_us']:.2f} | {row['ratio']:.2f} | {share} |"
-        )
+        numbers = " | ".join(f"{row[key]:.2f}" for key in ("us", "peer_us", "ratio"))
+        lines.append(f"| {row['name']} | {numbers} | {share} |")
     lines += ["", "| | |", "| --- | --- |"]
     lines += [f"| {name} | {value:.2f} |" for name, value in record["overheads"].items()]
     return "\n".join(lines) + "\n"
@@ -35,4 +34,6 @@ def current() -> str:
 if __name__ == "__main__":
     print(table())
     if "--write" in sys.argv:
-        README.write_text(README.read_text().replace(START + current() + END, START + table() + END))
+        README.write_text(
+            README.read_text().replace(START + current() + END, START + table() + END)
+        )

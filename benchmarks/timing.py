@@ -1,4 +1,4 @@
-"""Times on a GPU: microseconds a call from graph replays, CPU time a call, and the chip's copy rate.
+"""Times on a GPU: microseconds a call from graph replays, CPU time a call, the copy rate.
 
 A call is timed inside a CUDA graph of CALLS calls, so that launch gaps are those of a serving
 loop; several candidates are replayed in turn, so that they meet the same clocks and caches.

@@ -1,4 +1,4 @@
-"""From a tensor to the loaded module of its device: the step between an op's function and the engine."""
+"""From a tensor to the loaded module of its device: between an op's function and the engine."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class PagedRing:
 
 @dataclass(frozen=True)
 class RequestRing:
-    """A ring of `ring_size` rows for every request slot: state_loc(pos) = slot * ring_size + pos % ring_size."""
+    """A ring of `ring_size` rows a request slot: slot * ring_size + pos % ring_size."""
 
     ring_size: int
 

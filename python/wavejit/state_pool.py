@@ -39,7 +39,9 @@ class CompressStatePool:
         positive("head_dim", head_dim)
         check_geometry(swa_page_size, ring_size)
         if ring_size % ratio:
-            raise ValueError(f"ring_size: expected a multiple of the ratio {ratio}, got {ring_size}")
+            raise ValueError(
+                f"ring_size: expected a multiple of the ratio {ratio}, got {ring_size}"
+            )
         dtype = torch.float32 if dtype is None else dtype
         one_of("dtype", dtype, (torch.float32, torch.bfloat16))
         self.ratio = ratio
@@ -67,7 +69,9 @@ class CompressStatePool:
         loc = swa_loc.div(page, rounding_mode="floor") * ring + swa_loc % ring
         return loc.where(swa_loc >= 0, loc.new_full((), -1))
 
-    def translate_from_req_position_to_state_loc(self, req_pool_indices: Any, positions: Any) -> Any:
+    def translate_from_req_position_to_state_loc(
+        self, req_pool_indices: Any, positions: Any
+    ) -> Any:
         """State rows of positions in request rings; -1 where the position is negative."""
         loc = req_pool_indices * self.ring_size + positions % self.ring_size
         return loc.where(positions >= 0, loc.new_full((), -1))
@@ -82,7 +86,7 @@ class CompressStatePool:
         self._clear(self.rows[-1:])
 
     def clear_requests(self, req_pool_indices: Any) -> None:
-        """Clear the rings of request slots that are given to new requests (request-scoped pools)."""
+        """Clear the rings of request slots that new requests get (request-scoped pools)."""
         if not self.request_scoped:
             raise ValueError("clear_requests: expected a request-scoped pool, this one is paged")
         rings = self.rows[: self.rows.shape[0] // self.ring_size * self.ring_size]

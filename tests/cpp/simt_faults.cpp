@@ -11,7 +11,6 @@ struct None {};
 int sink[1024];
 void keep(int v) { sink[thread_index().x] = v; }
 
-
 void two_lines(const None) {
   int v = lane_id();
   if (v < kW / 2) {

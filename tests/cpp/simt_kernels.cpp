@@ -64,8 +64,8 @@ void gather(const Words p) {
   const Pair pair = shuffle<kWidth>(Pair{static_cast<uint8_t>(i), 7}, source);
   const int8_t byte = shuffle<kWidth>(static_cast<int8_t>(-static_cast<int>(i)), source);
   p.out[i] = wide;
-  p.out[i + 192] = static_cast<uint64_t>(real) << 32 | static_cast<uint8_t>(byte) << 16 |
-                   pair.a << 8 | pair.b;
+  p.out[i + 192] =
+      static_cast<uint64_t>(real) << 32 | static_cast<uint8_t>(byte) << 16 | pair.a << 8 | pair.b;
 }
 
 template <int kWidth>

@@ -156,12 +156,8 @@ void float_mode() {
 }
 
 constexpr Case kCases[] = {
-    {"dynamic_memory", dynamic_memory},
-    {"grid_3d", grid_3d},
-    {"empty_grid", empty_grid},
-    {"many_blocks", many_blocks},
-    {"parallel", parallel},
-    {"float_mode", float_mode},
+    {"dynamic_memory", dynamic_memory}, {"grid_3d", grid_3d},   {"empty_grid", empty_grid},
+    {"many_blocks", many_blocks},       {"parallel", parallel}, {"float_mode", float_mode},
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// host/tensor.h and host/arguments.h without a kernel: each function matches its arguments and returns.
+// host/tensor.h and host/arguments.h without a kernel: each function matches its arguments and
+// returns.
 #if !defined(WAVEJIT_DEVICE_PASS)
 #include <wavejit/host/arguments.h>
 
@@ -23,8 +24,8 @@ inline void dense(Arguments& arguments) {
 inline void rows(Arguments& arguments) {
   Size n{"n"}, step{"step"};
   OnDevice device;
-  TensorMatcher(n, 8).strides(step, 1).dtype<float>().device(device).verify(
-      arguments.tensor("x"), "x");
+  TensorMatcher(n, 8).strides(step, 1).dtype<float>().device(device).verify(arguments.tensor("x"),
+                                                                            "x");
   TensorMatcher(kAny, 8).strides(step, 1).dtype<float>().device(device).verify(
       arguments.tensor("y"), "y");
   arguments.end();

@@ -1,5 +1,5 @@
-// Every function of core/warp.cuh at every width, and core/block.cuh at every block size: each result
-// of each lane goes to a row of its own.
+// Every function of core/warp.cuh at every width, and core/block.cuh at every block size: each
+// result of each lane goes to a row of its own.
 #include <wavejit/core/block.cuh>
 
 namespace wavejit {

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 ENGINE = Path(__file__).parents[2] / "jit"
-ORDER = (
-    "errors spec env log arch trust render toolchain build key claim cache index lookup load api store"
-).split()
+LAYERS = """
+    errors spec env log arch trust render toolchain build key claim cache
+    index lookup load api store
+"""
+ORDER = LAYERS.split()
 
 
 def imports_of(path: Path) -> set[str]:
@@ -28,7 +30,11 @@ def imports_of(path: Path) -> set[str]:
 
 
 def modules() -> list[Path]:
-    return [p for p in [*ENGINE.glob("*.py"), ENGINE / "arch/__init__.py"] if p.parent != ENGINE or p.stem != "__init__"]
+    return [
+        p
+        for p in [*ENGINE.glob("*.py"), ENGINE / "arch/__init__.py"]
+        if p.parent != ENGINE or p.stem != "__init__"
+    ]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.parent.name + "." + p.stem)

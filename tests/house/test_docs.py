@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
-PATHS = re.compile(r"(?<![\w/.])((?:docs|tests|include|templates|python|jit|benchmarks|scripts)/[\w./*-]*)")
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks/README.md",
+]
+PATHS = re.compile(
+    r"(?<![\w/.])((?:docs|tests|include|templates|python|jit|benchmarks|scripts)/[\w./*-]*)"
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
@@ -26,8 +32,10 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
-def test_the_readme_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    block = re.search(r"```python\n(import torch, wavejit.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_readme_example_runs() -> None:
+    block = re.search(
+        r"```python\n(import torch, wavejit.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
     assert block
     names: dict[str, object] = {}
     exec(block.group(1), names)

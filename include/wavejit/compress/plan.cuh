@@ -16,9 +16,10 @@ struct alignas(16) DecodePlan {
   int32_t read_page_1;  // page of position seq_len - 1
 };
 
-// One entry that a prefill chunk emits. seq_len is its last token's position + 1; kInvalidRow: skip.
-// `where` holds the last token's row of the ragged batch and how many leading window entries come
-// from the ring: 16 + 16 bits, or 24 + 8 bits where a batch has more than 65,536 tokens ("wide").
+// One entry that a prefill chunk emits. seq_len is its last token's position + 1; kInvalidRow:
+// skip. `where` holds the last token's row of the ragged batch and how many leading window entries
+// come from the ring: 16 + 16 bits, or 24 + 8 bits where a batch has more than 65,536 tokens
+// ("wide").
 struct alignas(16) CompressPlan {
   uint32_t seq_len;
   uint32_t where;

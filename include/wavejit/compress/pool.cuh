@@ -1,8 +1,8 @@
 // Softmax pooling of a window of candidates, one channel a lane slot:
 //   out = sum_i value_i * w_i / sum_i w_i,  w_i = softmax_weight(score_i - m),  m = max_i score_i
-// Both sums run over i = 0, 1, 2, ... from 0, the weighted one by fused multiply-adds; one division.
-// A masked candidate has score -inf: its weight is exactly 0, and its value must be 0. If every
-// candidate is masked the result is 0. A NaN score gives NaN.
+// Both sums run over i = 0, 1, 2, ... from 0, the weighted one by fused multiply-adds; one
+// division. A masked candidate has score -inf: its weight is exactly 0, and its value must be 0. If
+// every candidate is masked the result is 0. A NaN score gives NaN.
 #pragma once
 #include <wavejit/core/math.cuh>
 #include <wavejit/core/tile.cuh>

@@ -1,5 +1,5 @@
-// Which entry a lane works on when every entry takes kLanes lanes of a one-dimensional grid of blocks
-// of kThreads, and which of its lanes it is.
+// Which entry a lane works on when every entry takes kLanes lanes of a one-dimensional grid of
+// blocks of kThreads, and which of its lanes it is.
 #pragma once
 #include <wavejit/platform/platform.cuh>
 

@@ -5,8 +5,8 @@
 
 namespace wavejit {
 
-// The larger and the smaller operand; a NaN loses against a number. Which zero of two different ones
-// comes back is not fixed: what is made of it must not depend on it.
+// The larger and the smaller operand; a NaN loses against a number. Which zero of two different
+// ones comes back is not fixed: what is made of it must not depend on it.
 using platform::maximum;
 using platform::minimum;
 
@@ -40,9 +40,9 @@ __device__ __forceinline__ ReducedExponential reduced_exponential(float x) {
   return {p, static_cast<int>(bit_cast<uint32_t>(shifted) - bit_cast<uint32_t>(kRound))};
 }
 
-// e^x. NaN gives NaN, +inf gives inf, everything below half the smallest subnormal gives 0. 2^n comes
-// in two factors, so that a subnormal result is rounded and not flushed. At most 0.892 ulp from the
-// exact value where the result is normal (tests/cpp).
+// e^x. NaN gives NaN, +inf gives inf, everything below half the smallest subnormal gives 0. 2^n
+// comes in two factors, so that a subnormal result is rounded and not flushed. At most 0.892 ulp
+// from the exact value where the result is normal (tests/cpp).
 __device__ __forceinline__ float exponential(float x) {
   const float limited = minimum(maximum(x, -105.0f), 89.0f);  // e^89 overflows, e^-105 is 0
   const ReducedExponential e = reduced_exponential(limited);
@@ -57,7 +57,8 @@ __device__ __forceinline__ float exponential(float x) {
 // relative error is at most 3e-7 down to e^-10 and 1.4e-6 below (tests/cpp).
 __device__ __forceinline__ float softmax_weight(float x) {
   constexpr float kLog2E = 0x1.715476p+0f;
-  constexpr float kRound = 0x1.8p+23f + 127.0f;  // rounds to an integer and adds the exponent's bias
+  constexpr float kRound =
+      0x1.8p+23f + 127.0f;  // rounds to an integer and adds the exponent's bias
   const float limited = platform::maximum_or_nan(x, -88.0f);
   const float shifted = fused_multiply_add(limited, kLog2E, kRound);
   const float n = shifted - kRound;

@@ -1,4 +1,5 @@
-// The tile a lane owns of a row: kSize consecutive elements, computed in fp32, stored as fp32 or bf16.
+// The tile a lane owns of a row: kSize consecutive elements, computed in fp32, stored as fp32 or
+// bf16.
 #pragma once
 #include <wavejit/core/vec.cuh>
 

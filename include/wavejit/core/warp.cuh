@@ -1,6 +1,6 @@
-// Reductions, scans, broadcasts and copies over logical groups of lanes. A group is kGroupSize lanes
-// on every machine, or any power of two up to the wave: results depend on the group's width, which
-// the kernel names, and never on the wave's.
+// Reductions, scans, broadcasts and copies over logical groups of lanes. A group is kGroupSize
+// lanes on every machine, or any power of two up to the wave: results depend on the group's width,
+// which the kernel names, and never on the wave's.
 #pragma once
 #include <wavejit/core/vec.cuh>
 

@@ -1,8 +1,8 @@
 // The packed arguments of one call, read in order with their names for messages.
 #pragma once
 #include <tvm/ffi/c_api.h>
-#include <wavejit/core/integers.cuh>
 #include <wavejit/host/tensor.h>
+#include <wavejit/core/integers.cuh>
 
 namespace wavejit::host {
 

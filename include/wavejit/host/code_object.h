@@ -48,10 +48,10 @@ struct LoadLock {
 
 }  // namespace wavejit::host
 
-#define WAVEJIT_KERNEL(function)                                                          \
-  ::wavejit::host::Kernel<::wavejit::host::ParamsOf<decltype(function)>::type> {          \
-    []() -> ::wavejit::host::KernelSlot* {                                                \
-      static constinit ::wavejit::host::KernelSlot slot{#function};                       \
-      return &slot;                                                                       \
-    }()                                                                                   \
+#define WAVEJIT_KERNEL(function)                                                 \
+  ::wavejit::host::Kernel<::wavejit::host::ParamsOf<decltype(function)>::type> { \
+    []() -> ::wavejit::host::KernelSlot* {                                       \
+      static constinit ::wavejit::host::KernelSlot slot{#function};              \
+      return &slot;                                                              \
+    }()                                                                          \
   }

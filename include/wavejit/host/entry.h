@@ -22,8 +22,8 @@ int call(const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {
 
 }  // namespace wavejit::host
 
-#define WAVEJIT_EXPORT(name)                                                             \
-  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(                \
-      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {                \
-    return ::wavejit::host::call<&::wavejit::name>(values, count, result);               \
+#define WAVEJIT_EXPORT(name)                                               \
+  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(  \
+      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {  \
+    return ::wavejit::host::call<&::wavejit::name>(values, count, result); \
   }

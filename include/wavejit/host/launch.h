@@ -1,5 +1,6 @@
 // Launching a kernel from its host function, the same words on every target:
-//   launch(WAVEJIT_KERNEL(c4_decode), {.grid = blocks, .block = kThreads, .device = device}, params);
+//   launch(WAVEJIT_KERNEL(c4_decode), {.grid = blocks, .block = kThreads, .device = device},
+//   params);
 // The stream is the caller's current one of that device. A grid of nothing is not launched.
 #pragma once
 #include <wavejit/host/tensor.h>

@@ -57,8 +57,8 @@ inline void open_cuda_driver() {
   if (!library) fail("RuntimeError", "%s: is the NVIDIA driver installed?", dlerror());
   CudaDriver& d = cuda_driver;
   d.init = driver_symbol<decltype(d.init)>(library, kName, "cuInit");
-  d.retain_primary_context = driver_symbol<decltype(d.retain_primary_context)>(
-      library, kName, "cuDevicePrimaryCtxRetain");
+  d.retain_primary_context =
+      driver_symbol<decltype(d.retain_primary_context)>(library, kName, "cuDevicePrimaryCtxRetain");
   d.get_context = driver_symbol<decltype(d.get_context)>(library, kName, "cuCtxGetCurrent");
   d.push_context = driver_symbol<decltype(d.push_context)>(library, kName, "cuCtxPushCurrent_v2");
   d.pop_context = driver_symbol<decltype(d.pop_context)>(library, kName, "cuCtxPopCurrent_v2");

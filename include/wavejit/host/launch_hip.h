@@ -1,5 +1,5 @@
-// AMD's launch through whichever libamdhip64 the process has (torch brings one), so that one library
-// serves ROCm 5, 6 and 7: nothing of HIP is linked or included.
+// AMD's launch through whichever libamdhip64 the process has (torch brings one), so that one
+// library serves ROCm 5, 6 and 7: nothing of HIP is linked or included.
 #pragma once
 #include <link.h>
 #include <string.h>

@@ -4,11 +4,12 @@
 //
 //   Size n{"N"}, width{"4*head_dim", 2048};
 //   OnDevice device;
-//   TensorMatcher({n, width}).strides({kAny, 1}).dtype<float>().device(device).verify(t, "kv_input");
+//   TensorMatcher({n, width}).strides({kAny, 1}).dtype<float>().device(device).verify(t,
+//   "kv_input");
 #pragma once
 #include <dlpack/dlpack.h>
-#include <wavejit/core/vec.cuh>
 #include <wavejit/host/check.h>
+#include <wavejit/core/vec.cuh>
 
 namespace wavejit::host {
 

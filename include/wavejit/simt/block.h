@@ -60,12 +60,12 @@ struct Block {
   Dim3 index, dim, grid;
   unsigned lane_count, wave_count;
   uint32_t runnable_waves, waiting_waves;
-  Meeting barrier;      // where the waiting waves wait
+  Meeting barrier;  // where the waiting waves wait
   char* dynamic_shared;
   size_t dynamic_bytes;
   size_t dynamic_capacity;
-  Lane** running;       // this thread's running_lane
-  Context main;         // the thread's own stack
+  Lane** running;  // this thread's running_lane
+  Context main;    // the thread's own stack
   bool failed;
   char message[kMessageBytes];
   Stacks stacks;

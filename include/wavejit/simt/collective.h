@@ -120,7 +120,8 @@ inline T shuffle(T value, int source_lane, Site at = Site::here()) {
 template <int kWidth, class T>
 inline T shuffle_up(T value, int delta, Site at = Site::here()) {
   Lane& me = *current_lane();
-  if (delta < 0) [[unlikely]] fail_outside(me, delta, kWidth, {at, Kind::kShuffleUp});
+  if (delta < 0) [[unlikely]]
+    fail_outside(me, delta, kWidth, {at, Kind::kShuffleUp});
   const int position = me.lane & (kWidth - 1);
   const unsigned source = position < delta ? me.lane : me.lane - static_cast<unsigned>(delta);
   return read_lane(me, level_of<kWidth>(), value, source, Kind::kShuffleUp, at);

@@ -104,8 +104,7 @@ class Report {
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_absent(Lane& me, unsigned source,
-                                                               unsigned width,
-                                                               Meeting mine) {
+                                                               unsigned width, Meeting mine) {
   Report report(*me.wave->block);
   report.add_lane(me);
   report.add_meeting(mine, width);
@@ -119,8 +118,7 @@ class Report {
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_outside(Lane& me, int operand,
-                                                                unsigned width,
-                                                                Meeting mine) {
+                                                                unsigned width, Meeting mine) {
   Report report(*me.wave->block);
   report.add_lane(me);
   report.add_meeting(mine, width);
@@ -137,7 +135,7 @@ class Report {
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_stack(Lane& me, unsigned width,
-                                                               Meeting mine) {
+                                                              Meeting mine) {
   Report report(*me.wave->block);
   report.add_lane(me);
   report.add("stack overflow, found at ");

@@ -26,7 +26,8 @@ inline void prepare(Lane& lane) {
 }
 
 inline void switch_lane(Lane& from, Lane& to) {
-  if (!is_started(to)) [[unlikely]] prepare(to);
+  if (!is_started(to)) [[unlikely]]
+    prepare(to);
   *to.wave->block->running = &to;
   switch_context(from.context, to.context);
 }

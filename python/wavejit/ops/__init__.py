@@ -18,6 +18,4 @@ def modules() -> dict[str, ModuleType]:
 @cache
 def public() -> dict[str, object]:
     """What the kernels' modules offer to users: the names in their `__all__`."""
-    return {
-        name: getattr(module, name) for module in modules().values() for name in module.__all__
-    }
+    return {name: getattr(module, name) for module in modules().values() for name in module.__all__}

@@ -17,7 +17,7 @@ _INVALID = 0xFFFFFFFF
 
 
 def spec(head_dim: int, state: str, input: str, output: str) -> KernelSpec:
-    """One instance: head_dim and the dtypes (float, bfloat16) of ring, input (and ape) and output."""
+    """One instance: head_dim and the dtypes (float, bfloat16) of ring, input and output."""
     one_of("head_dim", head_dim, HEAD_DIMS)
     one_of("kv_buffer dtype", state, DTYPES)
     one_of("kv_input dtype", input, DTYPES)
@@ -107,9 +107,7 @@ def _prefill_reference(
 ) -> Any:
     ring = kv_buffer.reshape(-1, 4 * head_dim)
     bits = 24 if plan.wide else 16
-    for p, (seq_len, where, *pages) in enumerate(
-        _fields(plan.plan_c, (False, False, True, True))
-    ):
+    for p, (seq_len, where, *pages) in enumerate(_fields(plan.plan_c, (False, False, True, True))):
         last, buffer_len = where & ((1 << bits) - 1), where >> bits
         if seq_len == _INVALID or last >= kv_input.shape[0] or buffer_len > WINDOW:
             continue

@@ -71,7 +71,7 @@ def variants(arch: Arch, model: str) -> list[KernelSpec]:
 
 
 def keep_rows(ratio: int, ring_size: int) -> int:
-    """Trailing rows that a chunk keeps, so that a later verify may accept any prefix of its drafts."""
+    """Trailing rows a chunk keeps, so that a later verify may accept any prefix of its drafts."""
     window = _window(ratio)
     return ring_size - window + 2 if ring_size > window else 0
 
@@ -270,7 +270,9 @@ def compress_plan_prefill_reference(
         for j in range(extend if extend <= seq else 0):
             position = seq - extend + j
             if (position + 1) % ratio == 0:
-                rows_c.append(_entry(ratio, scheme, rid, position, j, ragged + j, num_q_tokens, wide))
+                rows_c.append(
+                    _entry(ratio, scheme, rid, position, j, ragged + j, num_q_tokens, wide)
+                )
             if _is_written(ratio, scheme, position, seq):
                 loc = _state_loc(scheme, rid, position)
                 good = loc >= 0 and ragged + j < num_q_tokens
@@ -296,7 +298,14 @@ def _is_written(ratio: int, scheme: Scheme, position: int, seq: int) -> bool:
 
 
 def _entry(
-    ratio: int, scheme: Scheme, rid: int, position: int, j: int, ragged: int, tokens: int, wide: bool
+    ratio: int,
+    scheme: Scheme,
+    rid: int,
+    position: int,
+    j: int,
+    ragged: int,
+    tokens: int,
+    wide: bool,
 ) -> list[int]:
     window = 8 if ratio == 4 else 128
     buffer_len = window - min(j + 1, window)
