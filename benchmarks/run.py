@@ -44,7 +44,7 @@ def machine(out: Path | None) -> dict[str, str]:
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": f"python benchmarks/run.py --out benchmarks/results/{out.name if out else '-'}",
-        "commit": commit.stdout.strip(),
+        "commit": commit.stdout.strip() if commit.returncode == 0 else "unknown",
     }
 
 

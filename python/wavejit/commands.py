@@ -14,7 +14,7 @@ from wavejit.jit import env
 from wavejit.tables import emit, size
 
 if TYPE_CHECKING:
-    from wavejit.jit.lookup import Found
+    from wavejit.jit.lookup import Difference, Found
     from wavejit.jit.spec import KernelSpec
     from wavejit.warming import Outcome
 
@@ -138,9 +138,15 @@ def why(options: Options) -> int:
     else:
         print(f"  nearest entry: {folder}")
     for difference in differences:
-        then = f"\n    there: {difference.then}" if difference.then else ""
-        print(f"  {difference.part}:\n    here:  {difference.now}{then}")
+        print(f"  {difference.part}:", *_sides(difference), sep="\n    ")
     return 0
+
+
+def _sides(difference: Difference) -> list[str]:
+    """Both values of a part of the key; of a text, the lines that differ."""
+    if difference.part == "text":
+        return difference.now.splitlines()
+    return [f"here:  {difference.now}", f"there: {difference.then}"]
 
 
 def cache_ls(options: Options) -> int:

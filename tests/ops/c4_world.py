@@ -77,7 +77,7 @@ class World:
         pages = rings * self.scheme.ring_size // 4 + 1
         # Whatever reads a row that nobody wrote gets NaN, and is found.
         self.expected_state = torch.full((pages, 4, 4 * head_dim), float("nan"), dtype=state)
-        self.kv_buffer = self.expected_state.to(device)
+        self.kv_buffer = self.expected_state.clone().to(device)
         self.with_reference = with_reference
         self.with_planner = with_planner  # else plan_loop plans, so that only one kernel is tested
         self.entries: list[dict[int, Any]] = [{} for _ in range(slots)]
