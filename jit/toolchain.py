@@ -117,7 +117,7 @@ def identity(path: str, remedy: str) -> str:
     kept = [line for line in run.stdout.splitlines() if _says_who(line)]
     if not kept:
         raise ToolchainError(f"{path} --version says nothing: is it a compiler? {remedy}")
-    first = re.sub(r"^\S*(g\+\+|c\+\+|gcc|cc)\S* ", "gcc ", kept[0])
+    first = re.sub(r"^(?!nvcc)\S*(g\+\+|c\+\+|gcc|cc)\S* ", "gcc ", kept[0])
     return "\n".join([first, *kept[1:]])
 
 

@@ -42,7 +42,7 @@ def prebuild(
 def warmup(model: str = "flash", *, device: Any = None, kernels: list[str] | None = None) -> None:
     """Load every kernel of `model` for `device` (default: the current one).
 
-    A server calls it at its start: after it, no request waits for a compiler and graphs capture.
+    A server calls it at its start: after it, no request waits for a compiler.
     """
     from wavejit.warming import warmup as run
 

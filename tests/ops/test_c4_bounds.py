@@ -8,7 +8,7 @@ import numpy as np
 import plan_loop
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from plan_loop import C_ROW, D_ROW, W_ROW
 
@@ -25,6 +25,8 @@ FUZZ = settings(
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # a failure is reported at once, as it is
+    report_multiple_bugs=False,
 )
 
 

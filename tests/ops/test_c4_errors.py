@@ -186,12 +186,16 @@ def test_plans_of_another_kind(name: str, width: int) -> None:
 @pytest.mark.parametrize("decode", [True, False], ids=["decode", "prefill"])
 @pytest.mark.parametrize("name", ["kv_buffer", "kv_input", "ape", "out"])
 def test_wrong_device(decode: bool, name: str) -> None:
-    """A tensor of no memory, where there is no GPU; one of the other device, where there is."""
+    """A tensor of no memory, where there is no GPU; one of the other device, where there is.
+
+    kv_input's device chooses the library: where kv_input is the odd one, kv_buffer is refused.
+    """
     gpu = torch.cuda.is_available()
     given = arguments(decode, "cuda" if gpu else "cpu")
     given[name] = given[name].cpu() if gpu else given[name].to("meta")
     if gpu:
-        refuse(lambda: wavejit.compress(**given), ValueError, (name, "expected", "cpu"))
+        parts = (name, "on a GPU", "cpu") if name != "kv_input" else ("kv_buffer", "CPU", "cuda")
+        refuse(lambda: wavejit.compress(**given), ValueError, parts)
     else:
         with pytest.raises(Exception, match=r"meta|[Dd]evice"):
             wavejit.compress(**given)

@@ -275,6 +275,20 @@ def test_wild_tables(device: str) -> None:
     assert invalid > 0
 
 
+def test_edges_of_the_tables(device: str) -> None:
+    """The last position, the one after it and so on, of the first and the last slot and of none."""
+    scheme = paged_ring(3, 40, 8, 8, seed=7)
+    for slot in (0, 1, 2, 3):
+        for seq in range(36, 47):
+            batch = vectors([slot, 1], [seq, 9], [min(seq, 7), 3])
+            check_prefill(device, 4, batch, scheme)
+            plan = wavejit.compress_plan_decode(
+                4, batch[0].to(device), batch[1].to(device), scheme=plan_loop.on(device, scheme)
+            )
+            rows = plan_loop.decode_rows(4, [slot, 1], [seq, 9], scheme)
+            assert_same_bytes(plan.plan_d, plan_loop.as_plan(rows), f"slot {slot}, {seq} tokens")
+
+
 def test_tables_with_int32_and_wide_rows(device: str) -> None:
     """full_to_swa as int32, req_to_token as a slice of a wider table: the same plans."""
     scheme = scheme_of(4, 8, 256)

@@ -111,7 +111,7 @@ def _prefill_reference(
         last, buffer_len = where & ((1 << bits) - 1), where >> bits
         if seq_len == _INVALID or last >= kv_input.shape[0] or buffer_len > WINDOW:
             continue
-        rows = []
+        rows: list[Any] = []
         has_overlap = seq_len > RATIO
         for i in range(WINDOW):
             if i < RATIO and not has_overlap:
