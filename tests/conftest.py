@@ -15,6 +15,9 @@ if "WAVEJIT_CACHE_DIR" not in os.environ:  # xdist's workers inherit the control
     _folder = tempfile.TemporaryDirectory(prefix="wavejit-tests-")
     os.environ["WAVEJIT_CACHE_DIR"] = _folder.name
 
+# torch's own threads spin when others want the cores: a busy machine made tests ten times slower.
+torch.set_num_threads(1)
+
 HOSTS = ("host_w32", "host_w64")
 TARGETS = (*HOSTS, "gpu") if torch.cuda.is_available() else HOSTS
 
