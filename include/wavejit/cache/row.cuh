@@ -1,0 +1,146 @@
+// One row of a cache, held by consecutive lanes: lane `lane` of kDims / kItems has the dims from
+// lane * kItems on, in fp32. Any kernel that has a row in registers stores it by these functions, so
+// that a fused kernel writes the bytes that store_cache writes.
+#pragma once
+#include <wavejit/cache/layout.cuh>
+#include <wavejit/cache/quantise.cuh>
+
+namespace wavejit {
+
+template <class Layout, int kItems>
+struct RowLanes {
+  static constexpr int kCount = Layout::kDims / kItems;
+  static constexpr int kGroupLanes = Layout::kGroup / kItems;
+  static_assert(kItems == 4 || kItems == 8 || kItems == 16);
+};
+
+// kBytes at an address that is only as aligned as the layout promises.
+template <int kAlignment, class T>
+__device__ __forceinline__ void store_aligned(uint8_t* address, const T& value) {
+  constexpr int kStep = kAlignment < static_cast<int>(sizeof(T)) ? kAlignment
+                                                                 : static_cast<int>(sizeof(T));
+  if constexpr (kStep == static_cast<int>(sizeof(T))) {
+    *reinterpret_cast<T*>(address) = value;
+  } else {
+    static_assert(kStep % 4 == 0);
+    using Piece = Vec<uint32_t, kStep / 4>;
+    struct Pieces {
+      Piece values[sizeof(T) / kStep];
+    };
+    const Pieces pieces = bit_cast<Pieces>(value);
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(T)) / kStep; ++i) {
+      reinterpret_cast<Piece*>(address)[i] = pieces.values[i];
+    }
+  }
+}
+template <int kAlignment, class T>
+__device__ __forceinline__ T load_aligned(const uint8_t* address) {
+  constexpr int kStep = kAlignment < static_cast<int>(sizeof(T)) ? kAlignment
+                                                                 : static_cast<int>(sizeof(T));
+  if constexpr (kStep == static_cast<int>(sizeof(T))) {
+    return *reinterpret_cast<const T*>(address);
+  } else {
+    static_assert(kStep % 4 == 0);
+    using Piece = Vec<uint32_t, kStep / 4>;
+    struct Pieces {
+      Piece values[sizeof(T) / kStep];
+    } pieces;
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(T)) / kStep; ++i) {
+      pieces.values[i] = reinterpret_cast<const Piece*>(address)[i];
+    }
+    return bit_cast<T>(pieces);
+  }
+}
+
+template <class Layout>
+__device__ __forceinline__ void store_scale(uint8_t* address, uint32_t bits) {
+  if constexpr (Layout::kFloatScale) {
+    *reinterpret_cast<uint32_t*>(address) = bits;
+  } else if constexpr (Layout::kScaleCopies == 2) {
+    *reinterpret_cast<uint16_t*>(address) = static_cast<uint16_t>(bits * 0x0101u);
+  } else {
+    *address = static_cast<uint8_t>(bits);
+  }
+}
+template <class Layout>
+__device__ __forceinline__ uint32_t load_scale(const uint8_t* address) {
+  if constexpr (Layout::kFloatScale) {
+    return *reinterpret_cast<const uint32_t*>(address);
+  } else {
+    return *address;
+  }
+}
+
+// Quantises and stores the row at `loc`; dims that the layout keeps as bf16 are rounded once. Every
+// lane of the row must call it, with the same `loc`: nothing is written where the cache does not
+// hold it. The quantised dims are taken as they are: who wants them rounded to bf16 first does it.
+template <class Layout, class Rules, int kItems>
+__device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64_t loc, int lane,
+                                          const Tile<kItems>& row, Site at = Site::here()) {
+  if (!cache.holds(loc)) return;
+  const int dim = lane * kItems;
+  const CacheSlot slot = cache.slot(loc);
+  if constexpr (Layout::kQuantised > 0) {
+    const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes>(row, at);
+    if (dim < Layout::kQuantised) {
+      const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(amax);
+      const auto codes = encode_tile<Layout::kFlavour, Rules>(row, scale.factor);
+      store_aligned<Layout::kAlignment>(cache.value(slot, dim), codes);
+      if (dim % Layout::kGroup == 0) store_scale<Layout>(cache.scale(slot, dim), scale.bits);
+      return;
+    }
+  }
+  if constexpr (Layout::kQuantised < Layout::kDims) {
+    store_wide(cache.wide(slot, loc, dim), row);
+  }
+}
+
+// A lane's part of a stored row before it is decoded, so that several can be on their way.
+template <class Layout, int kItems>
+struct StoredTile {
+  Vec<uint32_t, kItems / 2> words;  // the bf16, or the codes in the first half
+  uint32_t scale;
+};
+
+template <class Layout, int kItems>
+__device__ __forceinline__ StoredTile<Layout, kItems> fetch_row(const CachePages<Layout>& cache,
+                                                                int64_t loc, int lane) {
+  StoredTile<Layout, kItems> stored;
+  const int dim = lane * kItems;
+  const CacheSlot slot = cache.slot(loc);
+  if (dim < Layout::kQuantised) {
+    using Codes = Vec<uint32_t, kItems / 4>;
+    const Codes codes = load_aligned<Layout::kAlignment, Codes>(cache.value(slot, dim));
+#pragma unroll
+    for (int i = 0; i < kItems / 4; ++i) stored.words.values[i] = codes.values[i];
+    stored.scale = load_scale<Layout>(cache.scale(slot, dim));
+  } else if constexpr (Layout::kQuantised < Layout::kDims) {
+    stored.words = fetch_wide<kItems>(cache.wide(slot, loc, dim));
+  }
+  return stored;
+}
+
+// The values of what was fetched, in fp32: code times scale, or the bf16.
+template <class Layout, int kItems>
+__device__ __forceinline__ Tile<kItems> decode_row(const StoredTile<Layout, kItems>& stored,
+                                                   int lane) {
+  if (lane * kItems < Layout::kQuantised) {
+    Vec<uint32_t, kItems / 4> codes;
+#pragma unroll
+    for (int i = 0; i < kItems / 4; ++i) codes.values[i] = stored.words.values[i];
+    const float scale = Layout::kFloatScale ? bit_cast<float>(stored.scale)
+                                            : ue8m0_value(stored.scale);
+    return decode_tile<Layout::kFlavour, kItems>(codes, scale);
+  }
+  Tile<kItems> tile;
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) {
+    const uint32_t word = stored.words.values[i / 2];
+    tile.values[i] = bit_cast<float>(i % 2 ? word & 0xffff0000u : word << 16);
+  }
+  return tile;
+}
+
+}  // namespace wavejit
