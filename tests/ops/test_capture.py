@@ -30,7 +30,7 @@ def run(state, rows, row):
     wavejit.compress(state, step, ape, plan, head_dim=DIM, ratio=4, out=row)
 
 def tensors():
-    return torch.zeros(4, 4, 4 * DIM).cuda(), torch.zeros(TOKENS, DIM).cuda(), torch.zeros(1, DIM).cuda()
+    return [torch.zeros(*s).cuda() for s in ((4, 4, 4 * DIM), (TOKENS, DIM), (1, DIM))]
 
 captured = tensors()
 torch.cuda.synchronize()

@@ -20,7 +20,7 @@ struct RingWriteParams {
 };
 
 inline constexpr int kRingWriteTile = 4;
-inline constexpr int kRingWriteBatch = 8;
+inline constexpr int kRingWriteBatch = 4;
 
 // A lane's channels of one row, every kSpan of its kWidth elements.
 template <int kWidth, int kSpan, class State, class Input>
@@ -71,23 +71,20 @@ __device__ __forceinline__ void write_to_ring(const RingWriteParams<State, Input
   const int channel = lane.index * kRingWriteTile;
   const bool used = lane.entry < p.groups;
   RingRow<kWidth, kSpan, State, Input> row;
-  RingWriteBatch batch(p, used ? lane.entry : p.entries);
-  row.load(p, batch.plans[0], channel);
+  row.load(p, used && lane.entry < p.entries ? p.plan[lane.entry] : WritePlan{0, -1}, channel);
   wait_for_previous_launch();
   allow_next_launch();
   row.store(p, channel);
   if (!used) return;
-  batch.plans[0].write_loc = -1;  // done
-  int64_t first = lane.entry;
-  while (true) {
+#pragma unroll 1
+  for (int64_t first = lane.entry + p.groups; first < p.entries;
+       first += kRingWriteBatch * p.groups) {
+    const RingWriteBatch batch(p, first);
 #pragma unroll
     for (int k = 0; k < kRingWriteBatch; ++k) {
       row.load(p, batch.plans[k], channel);
       row.store(p, channel);
     }
-    first += kRingWriteBatch * p.groups;
-    if (first >= p.entries) return;
-    batch = RingWriteBatch(p, first);
   }
 }
 

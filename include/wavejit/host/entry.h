@@ -31,8 +31,8 @@ inline void load_code_of(Arguments& arguments) {
 
 }  // namespace wavejit::host
 
-#define WAVEJIT_EXPORT(function, name)                                          \
-  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(       \
-      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {       \
-    return ::wavejit::host::call<&::wavejit::function>(values, count, result);  \
+#define WAVEJIT_EXPORT(function, name)                                         \
+  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(      \
+      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {      \
+    return ::wavejit::host::call<&::wavejit::function>(values, count, result); \
   }

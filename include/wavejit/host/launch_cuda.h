@@ -111,7 +111,8 @@ inline void* module_on(int device, const char* who) {
 }
 
 // Everything that a later launch would load, so that one inside a graph's capture loads nothing.
-// The driver loads a function's code at its first use; one older than 12.4 cannot be asked to sooner.
+// The driver loads a function's code at its first use; one older than 12.4 cannot be asked to
+// sooner.
 inline void load_code(int64_t index) {
   const int device = checked_device(index);
   constexpr unsigned kMost = 64;

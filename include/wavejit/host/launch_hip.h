@@ -103,6 +103,13 @@ template <class Params>
 void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   KernelSlot& slot = *kernel.slot;
   if (!worth_launching(slot.name, shape)) return;
+  if (shape.grid * shape.grid_y > 0xffffffffll / shape.block) {  // HIP counts lanes in 32 bits
+    fail("ValueError",
+         "%s: %lld x %lld blocks of %d lanes are more than 2^32 - 1 lanes: split the "
+         "batch",
+         slot.name, static_cast<long long>(shape.grid), static_cast<long long>(shape.grid_y),
+         shape.block);
+  }
   const int device = checked_device(shape.device.id);
   if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) load_kernel(slot, device);
   const HipDevice current(device);
