@@ -7,6 +7,9 @@ namespace wavejit {
 struct bfloat16 {
   uint16_t bits;
 };
+struct float16 {
+  uint16_t bits;
+};
 
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(bfloat16 value) {
@@ -20,6 +23,28 @@ __device__ __forceinline__ bfloat16 to_bfloat16(float value) {
   return {static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
+// Exact; subnormals through a multiplication, NaN payloads as they are.
+__device__ __forceinline__ float to_float(float16 value) {
+  const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+  const bool is_finite = magnitude < 0x0f800000u;
+  const float scaled = bit_cast<float>(magnitude) * bit_cast<float>(0x77800000u);  // 2^112
+  return bit_cast<float>((is_finite ? bit_cast<uint32_t>(scaled) : magnitude | 0x7f800000u) | sign);
+}
+
+// Round to nearest even, beyond 65504 to infinity; every NaN becomes the one quiet NaN 0x7e00.
+__device__ __forceinline__ float16 to_float16(float value) {
+  const uint32_t bits = bit_cast<uint32_t>(value);
+  const uint32_t a = bits & 0x7fffffffu;
+  const uint32_t sign = bits >> 16 & 0x8000u;
+  if (a > 0x7f800000u) return {0x7e00u};
+  const uint32_t normal = (a + 0xfffu + (a >> 13 & 1u) - (112u << 23)) >> 13;
+  constexpr uint32_t kStep = 126u << 23;  // 2^-1: its last bit is the subnormals' step, 2^-24
+  const uint32_t small = bit_cast<uint32_t>(bit_cast<float>(a) + bit_cast<float>(kStep)) - kStep;
+  const uint32_t code = a >= 113u << 23 ? (a >= 0x47800000u ? 0x7c00u : normal) : small;
+  return {static_cast<uint16_t>(code | sign)};
+}
+
 template <class T>
 __device__ __forceinline__ T from_float(float value);
 template <>
@@ -29,6 +54,10 @@ __device__ __forceinline__ float from_float<float>(float value) {
 template <>
 __device__ __forceinline__ bfloat16 from_float<bfloat16>(float value) {
   return to_bfloat16(value);
+}
+template <>
+__device__ __forceinline__ float16 from_float<float16>(float value) {
+  return to_float16(value);
 }
 
 // The one quiet NaN, whatever sign and payload the machine made; other values as they are.

@@ -69,6 +69,10 @@ struct DtypeOf<bfloat16> {
   static constexpr DLDataType kValue{kDLBfloat, 16, 1};
 };
 template <>
+struct DtypeOf<float16> {
+  static constexpr DLDataType kValue{kDLFloat, 16, 1};
+};
+template <>
 struct DtypeOf<int32_t> {
   static constexpr DLDataType kValue{kDLInt, 32, 1};
 };

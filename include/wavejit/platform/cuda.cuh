@@ -68,6 +68,32 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
   return result;
 }
+
+// Two e4m3 codes of FN, the first in the low byte; a NaN becomes kMax unless it is kept. Proven on
+// the architectures named here by tests/cpp/test_fp8.py.
+inline constexpr bool kHasFp8Instruction = __CUDA_ARCH__ >= 890;
+inline constexpr bool kFp8InstructionProven = __CUDA_ARCH__ == 900;
+template <int kMax, bool kKeepsNan>
+__device__ __forceinline__ uint32_t fp8_pair(float first, float second) {
+  uint16_t codes = 0;
+#if __CUDA_ARCH__ >= 890
+  if constexpr (!kKeepsNan) {
+    first = minimum(first, static_cast<float>(kMax));
+    second = minimum(second, static_cast<float>(kMax));
+  }
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(second), "f"(first));
+#endif
+  return codes;
+}
+__device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, float& second) {
+#if __CUDA_ARCH__ >= 890
+  asm("{\n\t.reg .b32 both;\n\t.reg .b16 low, high;\n\t"
+      "cvt.rn.f16x2.e4m3x2 both, %2;\n\tmov.b32 {low, high}, both;\n\t"
+      "cvt.f32.f16 %0, low;\n\tcvt.f32.f16 %1, high;\n\t}"
+      : "=f"(first), "=f"(second)
+      : "h"(static_cast<uint16_t>(codes)));
+#endif
+}
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 

@@ -39,6 +39,11 @@ namespace platform {
 float maximum(float a, float b);
 float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
+inline constexpr bool kHasFp8Instruction = false;
+inline constexpr bool kFp8InstructionProven = false;
+template <int kMax, bool kKeepsNan>
+uint32_t fp8_pair(float first, float second);
+void from_fp8_pair(uint32_t codes, float& first, float& second);
 }  // namespace platform
 float square_root(float value);
 template <class Vector>

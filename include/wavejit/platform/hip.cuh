@@ -98,6 +98,38 @@ __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fm
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;
 }
+
+// Two e4m3 codes of the architecture's own flavour, the first in the low byte. Nobody has run
+// tests/cpp/test_fp8.py on such a machine yet, so kernels convert by arithmetic.
+#if defined(__gfx942__) || defined(__gfx950__) || defined(__gfx1200__) || defined(__gfx1201__)
+inline constexpr bool kHasFp8Instruction = true;
+#else
+inline constexpr bool kHasFp8Instruction = false;
+#endif
+inline constexpr bool kFp8InstructionProven = false;
+template <int kMax, bool kKeepsNan>
+__device__ __forceinline__ uint32_t fp8_pair(float first, float second) {
+  constexpr float kTop = static_cast<float>(kMax);
+  const bool first_is_nan = kKeepsNan && first != first;
+  const bool second_is_nan = kKeepsNan && second != second;
+  constexpr uint32_t kNan = arch::kFp8IsFnuz ? 0x80u : 0x7fu;
+  first = maximum(minimum(first, kTop), -kTop);  // the instruction's own overflow is a NaN
+  second = maximum(minimum(second, kTop), -kTop);
+  uint32_t codes = 0;
+#if defined(__gfx942__) || defined(__gfx950__) || defined(__gfx1200__) || defined(__gfx1201__)
+  codes = static_cast<uint32_t>(__builtin_amdgcn_cvt_pk_fp8_f32(first, second, 0, false)) & 0xffffu;
+#endif
+  if (first_is_nan) codes = (codes & 0xff00u) | kNan;
+  if (second_is_nan) codes = (codes & 0xffu) | kNan << 8;
+  return codes;
+}
+__device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, float& second) {
+#if defined(__gfx942__) || defined(__gfx950__) || defined(__gfx1200__) || defined(__gfx1201__)
+  const auto pair = __builtin_amdgcn_cvt_pk_f32_fp8(static_cast<int>(codes), false);
+  first = pair[0];
+  second = pair[1];
+#endif
+}
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
 

@@ -38,6 +38,13 @@ inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
 inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
 // NaN wins against a number.
 inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
+
+// The CPU has no such instruction.
+inline constexpr bool kHasFp8Instruction = false;
+inline constexpr bool kFp8InstructionProven = false;
+template <int kMax, bool kKeepsNan>
+uint32_t fp8_pair(float first, float second);
+void from_fp8_pair(uint32_t codes, float& first, float& second);
 }  // namespace platform
 inline float square_root(float value) { return __builtin_sqrtf(value); }
 

@@ -1,0 +1,27 @@
+// Rotation of adjacent pairs (interleaved, GPT-J's form): dims 2j and 2j+1 by the angle of pair j.
+//   forward  (a, b) -> (a*c - b*s, a*s + b*c)
+//   inverse  (a, b) -> (a*c + b*s, b*c - a*s)
+// Two products, each rounded, and one sum: no fused operation, so that other code can do the same.
+// A table's row is cos, sin, cos, sin, ... of pairs 0, 1, ...: as many fp32 as rotated dims.
+#pragma once
+#include <wavejit/core/tile.cuh>
+
+namespace wavejit {
+
+// `angles` is the part of the table's row with the dims of the tile.
+template <bool kInverse = false, int kItems>
+__device__ __forceinline__ Tile<kItems> rotate(const Tile<kItems>& x, const Tile<kItems>& angles) {
+  static_assert(kItems % 2 == 0);
+  Tile<kItems> out;
+#pragma unroll
+  for (int i = 0; i < kItems; i += 2) {
+    const float a = x.values[i], b = x.values[i + 1];
+    const float c = angles.values[i], s = angles.values[i + 1];
+    const float ac = a * c, bs = b * s, as = a * s, bc = b * c;
+    out.values[i] = kInverse ? ac + bs : ac - bs;
+    out.values[i + 1] = kInverse ? bc - as : as + bc;
+  }
+  return out;
+}
+
+}  // namespace wavejit
