@@ -1,7 +1,9 @@
-"""The golden digests: fixed inputs, every c4 op and variant, one SHA-256 of all output bytes each.
+"""The golden digests: fixed inputs, every op and variant, one SHA-256 of all output bytes each.
 
-`cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. Rewrite
-the file, with a word on why in the commit, by `python -m wavejit.testing.parity --update`.
+`cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. A kernel's
+module brings its own by `golden_cases()`: name -> function of a torch device that returns a digest;
+golden/<kernel>.json has what they must be, golden/c4.json that of the compressors. Rewrite files,
+with a word on why in the commit, by `python -m wavejit.testing.parity --update [KERNEL ...]`.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from wavejit.testing import inputs
 from wavejit.testing.bits import digest
 
-GOLDEN = Path(__file__).parent / "golden" / "c4.json"
+GOLDEN = Path(__file__).parent / "golden"
 _PAGE, _MAX_LEN, _SLOTS = 256, 1024, 5
 # Requests of a prefill chunk: slot, tokens after it, tokens in it; all phases of a group and page.
 _CHUNK = ((3, 260, 8), (0, 3, 3), (4, 777, 130), (1, 256, 256), (2, 5, 1))
@@ -27,19 +29,37 @@ _LENGTHS = (260, 4, 777, 8, 1)  # of the requests of a decode step, with the cur
 
 def cases() -> list[str]:
     """Every case's name, in the golden file's order."""
-    return sorted(_cases())
+    return sorted(name for group in _groups().values() for name in group)
 
 
 def run(name: str, device: Any = "cpu") -> str:
     """The digest of the case's outputs, computed on `device`; KeyError for an unknown name."""
     import torch
 
-    return _cases()[name](torch.device(device))
+    return _every()[name](torch.device(device))
 
 
 def golden() -> dict[str, str]:
-    """name -> digest, from golden/c4.json beside this file."""
-    return dict(json.loads(GOLDEN.read_text()))
+    """name -> digest, from the files in golden/ beside this one."""
+    return {
+        name: digest
+        for path in sorted(GOLDEN.glob("*.json"))
+        for name, digest in json.loads(path.read_text()).items()
+    }
+
+
+@cache
+def _groups() -> dict[str, dict[str, Callable[[Any], str]]]:
+    """Golden file -> the cases in it."""
+    from wavejit.ops import modules
+
+    own = {name: module for name, module in modules().items() if hasattr(module, "golden_cases")}
+    return {"c4": _cases(), **{name: module.golden_cases() for name, module in own.items()}}
+
+
+@cache
+def _every() -> dict[str, Callable[[Any], str]]:
+    return {name: case for group in _groups().values() for name, case in group.items()}
 
 
 def _cases() -> dict[str, Callable[[Any], str]]:
@@ -175,16 +195,20 @@ def main(arguments: list[str] | None = None) -> int:
     from wavejit.jit import arch
 
     parser = argparse.ArgumentParser(prog="python -m wavejit.testing.parity", description=__doc__)
-    parser.add_argument("--update", action="store_true", help=f"write {GOLDEN.name}")
+    parser.add_argument("--update", action="store_true", help="write what both waves agree on")
+    parser.add_argument("kernel", nargs="*", help="a file of golden/ without .json (default: all)")
     options = parser.parse_args(arguments)
+    groups = {name: _groups()[name] for name in options.kernel or _groups()}
     waves: dict[str, dict[str, str]] = {}
     for name in ("host_w32", "host_w64"):
         with arch.using(name):
-            waves[name] = {case: run(case) for case in cases()}
+            waves[name] = {case: run(case) for group in groups.values() for case in group}
     digests = waves["host_w32"]
     if options.update and digests == waves["host_w64"]:
-        GOLDEN.write_text(json.dumps(digests, indent=1) + "\n")
-    expected = golden()
+        for name, group in groups.items():
+            found = {case: digests[case] for case in sorted(group)}
+            (GOLDEN / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    expected = {name: digest for name, digest in golden().items() if name in digests}
     wrong = [
         f"{name}: {case}"
         for name, found in waves.items()
