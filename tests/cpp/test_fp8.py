@@ -1,4 +1,4 @@
-"""num/: fp8 in both flavours, fp4 and UE8M0 against their definitions, over every input that matters.
+"""num/: fp8 in both flavours, fp4 and UE8M0 against their definitions, over all that matters.
 
 The references know only the formats: a table of the values of all codes, and the nearest of them.
 """

@@ -49,4 +49,56 @@ __device__ __forceinline__ void store_tile(T* address, Tile<kSize> tile) {
   *reinterpret_cast<Vec<T, kSize>*>(address) = narrow<T>(tile);
 }
 
+// Consecutive elements of any number as accesses of at most 16 bytes, each aligned to its size.
+template <int kSize, class T>
+struct Pieces {
+  static constexpr int kFit = 16 / static_cast<int>(sizeof(T));
+  static constexpr int kEach = kSize < kFit ? kSize : kFit;
+  static_assert(kSize % kEach == 0);
+  Vec<T, kEach> values[kSize / kEach];
+};
+
+// Read once, and by nobody written meanwhile.
+template <int kSize, class T>
+__device__ __forceinline__ Pieces<kSize, T> load_pieces_once(const T* address) {
+  Pieces<kSize, T> pieces;
+  constexpr int kEach = Pieces<kSize, T>::kEach;
+#pragma unroll
+  for (int i = 0; i < kSize / kEach; ++i) {
+    pieces.values[i] = load_once(reinterpret_cast<const Vec<T, kEach>*>(address) + i);
+  }
+  return pieces;
+}
+// Read by many, or written by this kernel too.
+template <int kSize, class T>
+__device__ __forceinline__ Pieces<kSize, T> load_pieces(const T* address) {
+  Pieces<kSize, T> pieces;
+  constexpr int kEach = Pieces<kSize, T>::kEach;
+#pragma unroll
+  for (int i = 0; i < kSize / kEach; ++i) {
+    pieces.values[i] = reinterpret_cast<const Vec<T, kEach>*>(address)[i];
+  }
+  return pieces;
+}
+template <int kSize, class T>
+__device__ __forceinline__ Tile<kSize> widen(const Pieces<kSize, T>& pieces) {
+  constexpr int kEach = Pieces<kSize, T>::kEach;
+  Tile<kSize> tile;
+#pragma unroll
+  for (int i = 0; i < kSize; ++i)
+    tile.values[i] = to_float(pieces.values[i / kEach].values[i % kEach]);
+  return tile;
+}
+template <int kSize, class T>
+__device__ __forceinline__ void store_pieces(T* address, const Tile<kSize>& tile) {
+  constexpr int kEach = Pieces<kSize, T>::kEach;
+#pragma unroll
+  for (int i = 0; i < kSize / kEach; ++i) {
+    Vec<T, kEach> raw;
+#pragma unroll
+    for (int k = 0; k < kEach; ++k) raw.values[k] = from_float<T>(tile.values[i * kEach + k]);
+    reinterpret_cast<Vec<T, kEach>*>(address)[i] = raw;
+  }
+}
+
 }  // namespace wavejit

@@ -73,6 +73,10 @@ struct DtypeOf<float16> {
   static constexpr DLDataType kValue{kDLFloat, 16, 1};
 };
 template <>
+struct DtypeOf<double> {
+  static constexpr DLDataType kValue{kDLFloat, 64, 1};
+};
+template <>
 struct DtypeOf<int32_t> {
   static constexpr DLDataType kValue{kDLInt, 32, 1};
 };

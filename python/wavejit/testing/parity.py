@@ -1,6 +1,6 @@
 """The golden digests: fixed inputs, every op and variant, one SHA-256 of all output bytes each.
 
-`cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. A kernel's
+`cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. An op's
 module brings its own by `golden_cases()`: name -> function of a torch device that returns a digest;
 golden/<kernel>.json has what they must be, golden/c4.json that of the compressors. Rewrite files,
 with a word on why in the commit, by `python -m wavejit.testing.parity --update [KERNEL ...]`.
