@@ -21,6 +21,7 @@ _HOST = (
     *_COMMON,
     "-fPIC",
     "-ffp-contract=off",
+    "-fno-tree-vectorize",  # g++ 12 makes a*c - b*s, a*s + b*c one vfmaddsub, contract or not
     "-fno-strict-aliasing",
     "-fvisibility=hidden",
     "-Wall",

@@ -112,6 +112,6 @@ def test_wrong_arguments() -> None:
             "out: expected uint8 or float8_e4m3fnuz, got float8_e4m3fn",
         ),
     ]
-    for given, options, error, text in cases:
+    for wrong, options, error, text in cases:
         with pytest.raises(error, match=text):
-            wavejit.fp8_encode(given, **options)
+            wavejit.fp8_encode(wrong, **options)

@@ -14,7 +14,13 @@ struct RowLanes {
   static_assert(kItems == 4 || kItems == 8 || kItems == 16);
 };
 
-// kBytes at an address that is only as aligned as the layout promises.
+// Values side by side that are no one memory access.
+template <int kCount>
+struct Words {
+  uint32_t values[kCount];
+};
+
+// A value at an address that is only as aligned as the layout promises.
 template <int kAlignment, class T>
 __device__ __forceinline__ void store_aligned(uint8_t* address, const T& value) {
   constexpr int kStep = kAlignment < static_cast<int>(sizeof(T)) ? kAlignment
@@ -52,6 +58,47 @@ __device__ __forceinline__ T load_aligned(const uint8_t* address) {
     }
     return bit_cast<T>(pieces);
   }
+}
+
+// A lane's consecutive elements, at most 16 bytes an access. What is loaded no kernel writes meanwhile.
+template <int kItems, class T>
+__device__ __forceinline__ Tile<kItems> load_items(const T* address) {
+  constexpr int kFit = 16 / static_cast<int>(sizeof(T));
+  constexpr int kCount = kItems < kFit ? kItems : kFit;
+  Tile<kItems> tile;
+#pragma unroll
+  for (int first = 0; first < kItems; first += kCount) {
+    const Tile<kCount> part = load_tile_once<kCount>(address + first);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) tile.values[first + i] = part.values[i];
+  }
+  return tile;
+}
+template <int kItems, class T>
+__device__ __forceinline__ void store_items(T* address, const Tile<kItems>& tile) {
+  constexpr int kFit = 16 / static_cast<int>(sizeof(T));
+  constexpr int kCount = kItems < kFit ? kItems : kFit;
+#pragma unroll
+  for (int first = 0; first < kItems; first += kCount) {
+    Tile<kCount> part;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) part.values[i] = tile.values[first + i];
+    store_tile(address + first, part);
+  }
+}
+
+// The bf16 dims as they lie: two in a word, the first in the low half.
+template <int kItems>
+__device__ __forceinline__ Words<kItems / 2> fetch_wide(const bfloat16* address) {
+  constexpr int kCount = kItems < 8 ? kItems / 2 : 4;
+  Words<kItems / 2> words;
+#pragma unroll
+  for (int first = 0; first < kItems / 2; first += kCount) {
+    const auto part = reinterpret_cast<const Vec<uint32_t, kCount>*>(address)[first / kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) words.values[first + i] = part.values[i];
+  }
+  return words;
 }
 
 template <class Layout>
@@ -93,21 +140,21 @@ __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64
     }
   }
   if constexpr (Layout::kQuantised < Layout::kDims) {
-    store_wide(cache.wide(slot, loc, dim), row);
+    store_items(cache.wide(slot, loc, dim), row);
   }
 }
 
 // A lane's part of a stored row before it is decoded, so that several can be on their way.
 template <class Layout, int kItems>
 struct StoredTile {
-  Vec<uint32_t, kItems / 2> words;  // the bf16, or the codes in the first half
+  Words<kItems / 2> words;  // the bf16, or the codes in the first half
   uint32_t scale;
 };
 
 template <class Layout, int kItems>
 __device__ __forceinline__ StoredTile<Layout, kItems> fetch_row(const CachePages<Layout>& cache,
                                                                 int64_t loc, int lane) {
-  StoredTile<Layout, kItems> stored;
+  StoredTile<Layout, kItems> stored{};
   const int dim = lane * kItems;
   const CacheSlot slot = cache.slot(loc);
   if (dim < Layout::kQuantised) {

@@ -1,0 +1,114 @@
+"""Read and dequantise rows of a cache of any layout (templates/load_cache.cuh.j2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wavejit import pages
+from wavejit.bind import dtype_name, module_for
+from wavejit.check import one_of
+from wavejit.jit import arch as archs
+from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
+from wavejit.layouts import FlashMLA, Indexer
+
+__all__ = ["load_cache"]
+OUTPUTS = ("float", "bfloat16")
+_ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
+
+
+def spec(layout: Any, output: str) -> KernelSpec:
+    """One instance: a layout whose page size and flavour are known, and the output's dtype."""
+    one_of("out dtype", output, OUTPUTS)
+    return kernel_spec("load_cache", ("run",), **layout.params(), output=output)
+
+
+def variants(arch: Arch, model: str) -> list[KernelSpec]:
+    """The latent's pages of a server (64 slots) and the indexer's, as bf16."""
+    shuffled = arch.target == "hip" and arch.wave_size == 64
+    keys = Indexer(64, preshuffled=True) if shuffled else Indexer(64)
+    return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in (FlashMLA(64), keys)]
+
+
+def load_cache(
+    cache: Any, loc: Any, *, layout: Any, page_size: int | None = None, out: Any = None
+) -> Any:
+    """Row i of the result is slot `loc[i]` of `cache`: code times scale, or the bf16.
+
+    cache: the tensor (or pair) that `layout` describes; loc: int32 or int64 [tokens], any values:
+    a negative one, or one past the last slot, gives a row of zeros. page_size: slots of a page,
+    unless the layout says it. out: [tokens, layout.DIMS] bf16 or fp32, rows may lie apart; made in
+    bf16 where it is not given. Raises ValueError or TypeError, naming the argument, for a wrong
+    shape, stride, dtype or device.
+    """
+    first, second = (cache, None) if not isinstance(cache, tuple) else cache
+    if out is None:
+        out = _allocate(first, loc, layout)
+    key = layout, page_size, out.dtype, first.get_device(), archs._host
+    found = _ready.get(key)
+    if found is None:
+        found = _prepare(key, first, layout, page_size)
+    run, whole = found
+    try:
+        run(first, second, loc, out)
+    except (ValueError, TypeError):
+        from wavejit.ops.store_cache import explained
+
+        first, second = explained(whole, cache)
+        run(first, second, loc, out)
+    return out
+
+
+def _allocate(first: Any, loc: Any, layout: Any) -> Any:
+    import torch
+
+    return torch.empty((loc.shape[0], layout.DIMS), dtype=torch.bfloat16, device=first.device)
+
+
+def _prepare(key: Any, first: Any, layout: Any, page_size: int | None) -> tuple[Any, Any]:
+    whole = pages.settled(layout, page_size, first)
+    module = module_for(spec(whole, dtype_name(key[2])), first)
+    _ready[(*key[:-1], archs._host)] = found = (module.run, whole)
+    return found
+
+
+def load_cache_reference(
+    cache: Any, loc: Any, *, layout: Any, page_size: int | None = None, out: Any = None
+) -> Any:
+    """`load_cache` byte by byte, in float64; everything on the CPU."""
+    import numpy as np
+    import torch
+
+    first = cache[0] if isinstance(cache, (tuple, list)) else cache
+    whole = pages.settled(layout, page_size, first)
+    source = pages.Bytes(whole, cache)
+    if out is None:
+        out = _allocate(first, loc, layout)
+    rows = np.zeros((len(loc), whole.DIMS))
+    for i, place in enumerate(loc.tolist()):
+        if 0 <= place < source.capacity:
+            rows[i] = _row(whole, source, place)
+    out.copy_(torch.from_numpy(rows).float())
+    return out
+
+
+def _row(layout: Any, source: pages.Bytes, place: int) -> Any:
+    import numpy as np
+
+    found = np.zeros(layout.DIMS)
+    quantised = layout.QUANTISED
+    if quantised:
+        codes = source.first[source.values(place, quantised)]
+        raw = source.first[source.scales(place)]
+        if layout.KIND == "Indexer":
+            scales = raw.copy().view("<f4").astype(np.float64)
+        else:
+            exponents = raw[::2] if layout.KIND == "TwoPool" else raw
+            scales = np.where(exponents == 255, np.inf, 2.0 ** (exponents.astype(float) - 127))
+            scales = np.repeat(scales, 64)
+        with np.errstate(invalid="ignore"):
+            found[:quantised] = pages.decode(codes, layout.flavour) * scales
+    if quantised < layout.DIMS:
+        halves = source.wide(place).copy().view("<u2").astype(np.uint32) << 16
+        found[quantised:] = halves.view(np.float32)
+    return found
