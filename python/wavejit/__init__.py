@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _SUBMODULES = {
     "arch": "wavejit.jit.arch",
+    "gcn": "wavejit.gcn",
     "ops": "wavejit.ops",
     "reference": "wavejit.reference",
     "testing": "wavejit.testing",

@@ -88,10 +88,26 @@ struct Packed {
   uint8_t dst_select;
   uint8_t dst_unused;  // 0 pad, 1 sign extend, 2 preserve
   uint8_t source_select[2];
-  uint8_t padding[2];
+  uint8_t padding[6];
   Operand operands[kMaxOperands];
 };
-static_assert(sizeof(Operand) == 16 && sizeof(Packed) == 44 + 4 + 16 * kMaxOperands);
+static_assert(sizeof(Operand) == 16 && sizeof(Packed) == 48 + 16 * kMaxOperands);
+
+// What a memory instruction does: how many bytes a lane, into which part of a register, where.
+enum class How : uint8_t { kWhole, kSigned, kLow, kHigh, kSignedLow, kSignedHigh };
+enum class Space : uint8_t { kGlobal, kFlat, kScratch, kBuffer };
+enum class Atomic : uint8_t {
+  kAdd, kSub, kReverseSub, kMinSigned, kMaxSigned, kMin, kMax, kAnd, kOr, kXor, kInc, kDec, kSwap,
+  kCompareSwap, kMaskOr, kAddFloat, kMinFloat, kMaxFloat, kAddHalves, kAddBf16s
+};
+struct Access {
+  uint8_t bytes;
+  How how;
+  Space space;
+  Atomic atomic;
+};
+constexpr bool is_low(How how) { return how == How::kLow || how == How::kSignedLow; }
+constexpr bool is_high(How how) { return how == How::kHigh || how == How::kSignedHigh; }
 
 struct Wave;
 struct Op;
@@ -101,7 +117,7 @@ struct Op : Packed {
   Handler run;
   uint8_t first_source;
   uint8_t plain_result;  // the result is written as it is, to the lanes of EXEC
-  uint8_t is_barrier;
+  Access access;
 };
 
 }  // namespace wavejit::gcn

@@ -254,6 +254,7 @@ struct Entry {
   Type types[5];             // of the operands, for constants
   uint8_t first_source = 1;  // where DPP, SDWA and op_sel begin to count
   Handler saturating = nullptr;  // with clamp, for integers
+  Access access = {};
 };
 
 template <class D, class A, auto f>

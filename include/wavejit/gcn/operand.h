@@ -107,16 +107,16 @@ inline uint32_t select_part(uint32_t value, int select, bool sign_extend) {
                      : up >> (32 - width);
 }
 
-inline bool is_float(Type type) {
+constexpr bool is_float(Type type) {
   return type == Type::kF32 || type == Type::kF64 || type == Type::kF16;
 }
-inline bool is_64(Type type) {
+constexpr bool is_64(Type type) {
   return type == Type::kB64 || type == Type::kF64 || type == Type::kI64;
 }
-inline bool is_16(Type type) {
+constexpr bool is_16(Type type) {
   return type == Type::kB16 || type == Type::kF16 || type == Type::kI16;
 }
-inline uint64_t sign_bit(Type type) {
+constexpr uint64_t sign_bit(Type type) {
   return is_64(type) ? uint64_t{1} << 63 : is_16(type) ? 1u << 15 : 1u << 31;
 }
 

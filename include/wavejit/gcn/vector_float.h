@@ -125,7 +125,7 @@ S fraction_of(S value) {  // in [0, 1)
 }
 inline float half_fraction_of(float value) {
   const float result = value - floorf(value);
-  return result < 0x1.ff8p-1f ? result : 0x1.ff8p-1f;
+  return result < 0x1.ffcp-1f ? result : 0x1.ffcp-1f;
 }
 template <class S>
 S mantissa_of(S value) {
