@@ -70,7 +70,7 @@ TENSORS: list[tuple[str, Change, type[Exception], tuple[str, ...]]] = [
         "kv_buffer",
         lambda t: t[::2],
         ValueError,
-        ("strides", "contiguous", "strides [2048, 256, 1]"),
+        ("strides", "shape [pages, 4, 256], contiguous", "strides [2048, 256, 1]"),
     ),
     ("kv_buffer", unaligned, ValueError, ("alignment", "aligned to 16 bytes", "address 0x")),
     ("kv_input", lambda t: t.half(), ValueError, ("dtype", "float, bfloat16", "float16")),
@@ -106,6 +106,12 @@ VALUES: list[tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = [
     ({"ratio": 128}, ValueError, ("ratio", "expected", "got 128")),
     ({"ratio": 0}, ValueError, ("ratio", "expected", "got 0")),
     ({"ratio": "4"}, ValueError, ("ratio", "expected", "'4'")),
+    ({"ratio": 4.0}, ValueError, ("ratio", "expected", "got 4.0")),
+    ({"kv_buffer": None}, TypeError, ("kv_buffer", "a torch tensor", "NoneType")),
+    ({"kv_input": [1.0]}, TypeError, ("kv_input", "a torch tensor", "list")),
+    ({"plan": None}, TypeError, ("plan", "compress_plan_decode", "NoneType")),
+    ({"plan": torch.zeros(2)}, TypeError, ("plan", "compress_plan_decode", "Tensor")),
+    ({"out": 3}, TypeError, ("out", "a torch tensor", "int")),
 ]
 
 
