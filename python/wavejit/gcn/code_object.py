@@ -97,6 +97,12 @@ class CodeObject:
         """The code object in `data`; CodeObjectError says what came if it is another thing."""
         return CodeObject(bytes(data))
 
+    @property
+    def code_bytes(self) -> bytes:
+        """The machine code: the section .text."""
+        section = next((s for s in self._sections if s.name == ".text"), None)
+        return self.data[section.offset : section.offset + section.size] if section else b""
+
     def image(self, base: int) -> bytes:
         """The memory that the object occupies when it is loaded at address `base`."""
         memory = bytearray(self.size)
