@@ -14,13 +14,14 @@ struct Reach {
   alignas(16) uint8_t nobody[16];
 };
 
-// Distinct segments of 64 bytes that the lanes' accesses touch.
-inline uint32_t segments_of(const uint64_t* address, uint64_t lanes, int bytes) {
+// Distinct segments of 64 bytes that the lanes' accesses touch, counted from `origin`: a GPU's
+// allocations begin with one.
+inline uint32_t segments_of(const uint64_t* address, uint64_t lanes, int bytes, uint64_t origin) {
   uint64_t seen[2 * kLanes];
   uint32_t count = 0;
   bool sorted = true;
   for (uint64_t rest = lanes; rest; rest &= rest - 1) {
-    const uint64_t first = address[__builtin_ctzll(rest)];
+    const uint64_t first = address[__builtin_ctzll(rest)] - origin;
     for (uint64_t s = first / kSegmentBytes; s <= (first + bytes - 1) / kSegmentBytes; ++s) {
       if (count && seen[count - 1] == s) continue;
       sorted &= !count || seen[count - 1] < s;
@@ -55,7 +56,8 @@ inline void reach_global(Wave& w, const Op& op, int bytes, bool writes, Reach& r
   }
   Count& count = count_of(w, op);
   count.bytes += static_cast<uint64_t>(bytes) * __builtin_popcountll(reach.global);
-  count.segments += segments_of(reach.address, reach.global, bytes);
+  const uint64_t origin = region ? region->address : 0;
+  count.segments += segments_of(reach.address, reach.global, bytes, origin);
 }
 
 inline uint8_t* reach_shared(Wave& w, uint32_t address, int bytes, bool writes, int lane) {

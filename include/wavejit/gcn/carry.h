@@ -52,16 +52,26 @@ void multiply_add_64(Wave& w, const Op& op) {
   write_scalar64(w, op.operands[1].reg, carries & w.exec);
 }
 
+// The operand, of which some lanes may be unknown: those are told instead of reported.
+inline const uint32_t* fetch_unless_unknown(Wave& w, const Op& op, int k, Room<B32>& room,
+                                            uint64_t& unknown) {
+  const Operand& o = op.operands[k];
+  unknown = o.plain ? unknown_lanes(w, o.reg) : 0;
+  return unknown ? w.vector[o.reg] : fetch<B32>(w, op, k, room);
+}
+
 // v_cndmask_b32: the second where the mask's bit is set. abs and neg apply to the bits of a float.
 inline void select_by_mask(Wave& w, const Op& op) {
   Room<B32> room_a, room_b, out;
   const uint64_t mask = read_uniform64(w, op.operands[3]);
-  const auto* a = fetch<B32>(w, op, 1, room_a);
-  const auto* b = fetch<B32>(w, op, 2, room_b);
+  uint64_t unknown[2];
+  const auto* a = fetch_unless_unknown(w, op, 1, room_a, unknown[0]);
+  const auto* b = fetch_unless_unknown(w, op, 2, room_b, unknown[1]);
   alignas(64) uint32_t chosen[kLanes];
   spread_mask(mask, chosen);
   for (int i = 0; i < kLanes; ++i) out.lanes[i] = (b[i] & chosen[i]) | (a[i] & ~chosen[i]);
   commit<B32>(w, op, out.lanes);
+  w.blocked[op.operands[0].reg] |= (unknown[0] & ~mask) | (unknown[1] & mask);
 }
 
 // ---- comparisons
@@ -93,6 +103,9 @@ bool holds(S a, S b) {
 }
 
 inline void finish_compare(Wave& w, const Op& op, const uint32_t* words, bool to_exec) {
+  if (const uint64_t unknown = w.unknown_half[0] | w.unknown_half[1]) [[unlikely]] {
+    raise(FaultKind::kUninitialisedRead, unknown, "a half of a compared register pair was never written");
+  }
   const uint64_t lanes = written_lanes(w, op);
   const uint64_t mask = gather_mask(words) & lanes;
   write_scalar64(w, op.operands[0].reg, mask);

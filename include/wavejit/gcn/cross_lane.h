@@ -1,15 +1,17 @@
 // Moves: inside a lane, between lanes, and between vector and scalar registers.
 #pragma once
-#include <wavejit/gcn/lanes.h>
+#include <wavejit/gcn/carry.h>
 #include <wavejit/gcn/machine.h>
 
 namespace wavejit::gcn {
 
 inline void move32(Wave& w, const Op& op) {
   Room<B32> room, out;
-  const uint32_t* a = fetch<B32>(w, op, 1, room);
+  uint64_t unknown;
+  const uint32_t* a = fetch_unless_unknown(w, op, 1, room, unknown);
   memcpy(out.lanes, a, sizeof out.lanes);
   commit<B32>(w, op, out.lanes);
+  w.blocked[op.operands[0].reg] |= unknown;
 }
 
 inline void move64(Wave& w, const Op& op) {
@@ -162,7 +164,7 @@ inline void nothing(Wave&, const Op&) {}
 
 inline constexpr Entry kCrossLane[] = {
     {"v_mov_b32", &move32, {Type::kB32, Type::kB32}},
-    {"v_mov_b64", &move64, {Type::kB64, Type::kB64}},
+    {"v_mov_b64", &move64, {Type::kB64, Type::kB64}, 1, nullptr, {8, How::kHalves, {}, {}}},
     {"v_accvgpr_read_b32", &move32, {Type::kB32, Type::kB32}},
     {"v_accvgpr_write_b32", &move32, {Type::kB32, Type::kB32}},
     {"v_accvgpr_mov_b32", &move32, {Type::kB32, Type::kB32}},

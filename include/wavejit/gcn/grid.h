@@ -81,6 +81,7 @@ inline void start_wave(Launch& launch, uint32_t index) {
   const uint32_t first = index * kLanes, threads = threads_of(r);
   w.lanes = threads - first >= kLanes ? ~uint64_t{0} : (uint64_t{1} << (threads - first)) - 1;
   w.bypassed = 0;
+  w.unknown_half[0] = w.unknown_half[1] = 0;
   w.executed = 0;
   w.scc = 0;
   w.stop = Stop::kNot;

@@ -94,7 +94,8 @@ struct Packed {
 static_assert(sizeof(Operand) == 16 && sizeof(Packed) == 48 + 16 * kMaxOperands);
 
 // What a memory instruction does: how many bytes a lane, into which part of a register, where.
-enum class How : uint8_t { kWhole, kSigned, kLow, kHigh, kSignedLow, kSignedHigh };
+// kDown and kHalves: how the halves of a 64-bit result depend on those of the operands.
+enum class How : uint8_t { kWhole, kSigned, kLow, kHigh, kSignedLow, kSignedHigh, kDown, kHalves };
 enum class Space : uint8_t { kGlobal, kFlat, kScratch, kBuffer };
 enum class Atomic : uint8_t {
   kAdd, kSub, kReverseSub, kMinSigned, kMaxSigned, kMin, kMax, kAnd, kOr, kXor, kInc, kDec, kSwap,

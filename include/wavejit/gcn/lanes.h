@@ -135,6 +135,16 @@ inline void narrow16(Wave& w, Type type, uint32_t* words) {
   }
 }
 
+// Halves of a 64-bit result that depend on an unknown half: the other one with a carry, or with a
+// shift to the right.
+inline void pass_on_unknown(Wave& w, const Op& op, int reg) {
+  const uint64_t low = w.unknown_half[0], high = w.unknown_half[1];
+  const bool moves = op.access.how == How::kHalves, down = op.access.how == How::kDown;
+  w.blocked[reg] |= (down ? low | high : low) & w.exec;
+  w.blocked[reg + 1] |= (down || moves ? high : low | high) & w.exec;
+  w.unknown_half[0] = w.unknown_half[1] = 0;
+}
+
 // `out` becomes operand k's new value in the lanes that the instruction writes.
 template <class T>
 void commit(Wave& w, const Op& op, typename T::Storage* out, int k = 0) {
@@ -154,6 +164,7 @@ void commit(Wave& w, const Op& op, typename T::Storage* out, int k = 0) {
     }
     store_lanes(w, reg, lanes, low);
     store_lanes(w, reg + 1, lanes, high);
+    if (w.unknown_half[0] | w.unknown_half[1]) [[unlikely]] pass_on_unknown(w, op, reg);
   } else {
     uint32_t* words = reinterpret_cast<uint32_t*>(out);
     if constexpr (is_16(T::kType)) narrow16(w, T::kType, words);
@@ -268,6 +279,11 @@ constexpr Entry make2(const char* name) {
 template <class D, class A, class B, class C, auto f>
 constexpr Entry make3(const char* name) {
   return {name, &ternary<D, A, B, C, f>, {D::kType, A::kType, B::kType, C::kType}};
+}
+// A shift to the right of 64 bits, or a move of both halves.
+template <class D, class A, class B, auto f>
+constexpr Entry make_down2(const char* name) {
+  return {name, &binary<D, A, B, f>, {D::kType, A::kType, B::kType}, 1, nullptr, {8, How::kDown, {}, {}}};
 }
 template <class T, auto f>
 constexpr Entry make_float1(const char* name) {

@@ -162,15 +162,33 @@ inline void read32(Wave& w, const Op& op, int k, Type type, uint32_t* out) {
   }
 }
 
+// Integers of 64 bits made from one register have a half that nobody wrote and nobody looks at: it
+// makes a half of the result unknown. Both halves unwritten, or a float's, is an error.
+inline void check_halves(Wave& w, const Operand& o, Type type) {
+  const uint64_t low = unknown_lanes(w, o.reg), high = unknown_lanes(w, o.reg + 1);
+  if (!(low | high)) [[likely]] return;
+  if (type == Type::kF64) raise_vector(w, low ? o.reg : o.reg + 1, low ? low : high);
+  if (low & high) raise_vector(w, o.reg, low & high);
+  w.unknown_half[0] |= low;
+  w.unknown_half[1] |= high;
+}
+
+inline void read_pair(Wave& w, const Op& op, const Operand& o, Type type, uint64_t* out) {
+  alignas(64) uint32_t halves[2][kLanes];
+  if (o.permuted) {
+    Operand half = o;
+    for (int k = 0; k < 2; ++k, ++half.reg) read_raw(w, op, half, halves[k]);
+  } else {
+    check_halves(w, o, type);
+    memcpy(halves, w.vector[o.reg], sizeof halves);
+  }
+  for (int i = 0; i < kLanes; ++i) out[i] = halves[0][i] | uint64_t{halves[1][i]} << 32;
+}
+
 inline void read64(Wave& w, const Op& op, int k, Type type, uint64_t* out) {
   const Operand& o = op.operands[k];
   if (o.kind == OperandKind::kVector) {
-    alignas(64) uint32_t low[kLanes], high[kLanes];
-    Operand half = o;
-    read_raw(w, op, half, low);
-    half.reg = o.reg + 1;
-    read_raw(w, op, half, high);
-    for (int i = 0; i < kLanes; ++i) out[i] = low[i] | uint64_t{high[i]} << 32;
+    read_pair(w, op, o, type, out);
   } else {
     const uint64_t value = read_uniform64(w, o);
     for (int i = 0; i < kLanes; ++i) out[i] = value;

@@ -19,19 +19,64 @@ void write_as(Wave& w, const Op& op, W value) {
   }
 }
 
+// Operand k as `read_as`, but of a pair one half may be unknown: `state` collects it.
+template <class W>
+W read_loosely(const Wave& w, const Op& op, int k, PairState& state) {
+  const Operand& o = op.operands[k];
+  if (sizeof(W) == 4 || o.kind != OperandKind::kScalar || o.count < 2) return read_as<W>(w, op, k);
+  const PairState found = pair_state(w, o.reg);
+  if (found.low && found.high) raise_scalar(w, o.reg);
+  state.low |= found.low;
+  state.high |= found.high;
+  return static_cast<W>(w.scalar[o.reg] | uint64_t{w.scalar[o.reg + 1]} << 32);
+}
+template <class D>
+void mark_unknown(Wave& w, const Op& op, PairState state) {
+  if (!(state.low | state.high)) [[likely]] return;
+  const int reg = op.operands[0].reg;
+  const bool down = op.access.how == How::kDown;
+  const uint8_t both = state.low | state.high;
+  w.scalar_state[reg] = down || sizeof(D) == 4 ? both : state.low;
+  if (sizeof(D) == 8) w.scalar_state[reg + 1] = down ? state.high : both;
+}
+
+// s_mov: passes on what it finds.
+template <class W>
+void scalar_move(Wave& w, const Op& op) {
+  const Operand& o = op.operands[1];
+  const int to = op.operands[0].reg;
+  if (o.kind != OperandKind::kScalar) return write_as<W>(w, op, read_as<W>(w, op, 1));
+  if constexpr (sizeof(W) == 4) {
+    const uint8_t state = w.scalar_state[o.reg];
+    if (state & kLoading) raise_scalar(w, o.reg);
+    write_scalar(w, to, w.scalar[o.reg]);
+    w.scalar_state[to] = state;
+  } else {
+    const PairState state = pair_state(w, o.reg);
+    write_scalar64(w, to, w.scalar[o.reg] | uint64_t{w.scalar[o.reg + 1]} << 32);
+    w.scalar_state[to] = state.low;
+    w.scalar_state[to + 1] = state.high;
+  }
+}
+
 enum class Sets { kNothing, kNotZero };
 
 template <class D, class A, auto f, Sets kSets>
 void scalar1(Wave& w, const Op& op) {
-  const D result = f(read_as<A>(w, op, 1));
+  PairState state{};
+  const D result = f(read_loosely<A>(w, op, 1, state));
   write_as<D>(w, op, result);
+  mark_unknown<D>(w, op, state);
   if (kSets == Sets::kNotZero) w.scc = result != 0;
 }
 
 template <class D, class A, class B, auto f, Sets kSets>
 void scalar2(Wave& w, const Op& op) {
-  const D result = f(read_as<A>(w, op, 1), read_as<B>(w, op, 2));
+  PairState state{};
+  const A a = read_loosely<A>(w, op, 1, state);
+  const D result = f(a, read_loosely<B>(w, op, 2, state));
   write_as<D>(w, op, result);
+  mark_unknown<D>(w, op, state);
   if (kSets == Sets::kNotZero) w.scc = result != 0;
 }
 
@@ -110,7 +155,6 @@ template <class W> W bits_xnor(W a, W b) { return ~(a ^ b); }
 template <class W> W bits_not_and(W a, W b) { return ~a & b; }
 template <class W> W bits_not_or(W a, W b) { return ~a | b; }
 template <class W> W bits_not(W a) { return ~a; }
-template <class W> W move_bits(W a) { return a; }
 template <class W> constexpr uint32_t shift_mask() { return 8 * sizeof(W) - 1; }
 template <class W> W bits_left(W a, uint32_t n) { return a << (n & shift_mask<W>()); }
 template <class W> W bits_right(W a, uint32_t n) { return a >> (n & shift_mask<W>()); }

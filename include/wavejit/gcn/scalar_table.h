@@ -13,6 +13,11 @@ using W64 = uint64_t;
   Entry { name, &scalar1<D, A, f, Sets::sets>, {Type::type_d, Type::type_a} }
 #define WAVEJIT_GCN_S2(name, D, A, B, f, sets, type_a, type_b) \
   Entry { name, &scalar2<D, A, B, f, Sets::sets>, {Type::type_a, Type::type_a, Type::type_b} }
+#define WAVEJIT_GCN_S_DOWN(name, D, f, type)                                             \
+  Entry {                                                                                \
+    name, &scalar2<D, D, W32, f, Sets::kNotZero>, {Type::type, Type::type, Type::kB32}, 1, \
+        nullptr, {8, How::kDown, {}, {}}                                                 \
+  }
 #define WAVEJIT_GCN_S1_BOTH(name, f, sets)                              \
   WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32),     \
       WAVEJIT_GCN_S1(name "_b64", W64, W64, &f<W64>, sets, kB64, kB64)
@@ -35,7 +40,8 @@ using W64 = uint64_t;
       Entry{"s_cmpk_" name "_u32", &scalar_compare_immediate<W32, is>, {Type::kB32, Type::kB32}}
 
 inline constexpr Entry kScalar[] = {
-    WAVEJIT_GCN_S1_BOTH("s_mov", move_bits, kNothing),
+    {"s_mov_b32", &scalar_move<W32>, {Type::kB32, Type::kB32}},
+    {"s_mov_b64", &scalar_move<W64>, {Type::kB64, Type::kB64}},
     WAVEJIT_GCN_S1_BOTH("s_not", bits_not, kNotZero),
     WAVEJIT_GCN_S1_BOTH("s_wqm", whole_quads, kNotZero),
     WAVEJIT_GCN_S1_BOTH("s_quadmask", quad_mask, kNotZero),
@@ -66,9 +72,10 @@ inline constexpr Entry kScalar[] = {
     WAVEJIT_GCN_S2_BOTH("s_nor", bits_nor),
     WAVEJIT_GCN_S2_BOTH("s_xnor", bits_xnor),
     WAVEJIT_GCN_SHIFT_BOTH("s_lshl", bits_left),
-    WAVEJIT_GCN_SHIFT_BOTH("s_lshr", bits_right),
+    WAVEJIT_GCN_S2("s_lshr_b32", W32, W32, W32, &bits_right<W32>, kNotZero, kB32, kB32),
+    WAVEJIT_GCN_S_DOWN("s_lshr_b64", W64, &bits_right<W64>, kB64),
     WAVEJIT_GCN_S2("s_ashr_i32", S32, S32, W32, &bits_right<S32>, kNotZero, kI32, kB32),
-    WAVEJIT_GCN_S2("s_ashr_i64", S64, S64, W32, &bits_right<S64>, kNotZero, kI64, kB32),
+    WAVEJIT_GCN_S_DOWN("s_ashr_i64", S64, &bits_right<S64>, kI64),
     WAVEJIT_GCN_S2("s_bfm_b32", W32, W32, W32, &bits_mask<W32>, kNothing, kB32, kB32),
     WAVEJIT_GCN_S2("s_bfm_b64", W64, W32, W32, &bits_mask<W64>, kNothing, kB32, kB32),
     WAVEJIT_GCN_S2("s_bfe_u32", W32, W32, W32, &bits_field<W32>, kNotZero, kB32, kB32),

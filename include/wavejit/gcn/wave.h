@@ -55,6 +55,7 @@ struct Wave {
   uint32_t pc;  // index of the next instruction
   Mode mode;
   Stop stop;
+  uint64_t unknown_half[2];  // lanes whose 64-bit operand has an unwritten low or high half
   uint64_t dpp_lanes;  // lanes whose DPP source exists: the others keep their value
   uint64_t lanes;      // those the wave was started with
   uint64_t bypassed;   // lanes that a barrier was passed without
@@ -111,6 +112,17 @@ inline uint64_t read_scalar64(const Wave& w, int reg) {
   return read_scalar(w, reg) | uint64_t{read_scalar(w, reg + 1)} << 32;
 }
 
+// As with vectors: what only is passed on, or shifted along with a half that matters, may be unknown.
+// The states of both registers; a load under way is an error.
+struct PairState {
+  uint8_t low, high;
+};
+inline PairState pair_state(const Wave& w, int reg) {
+  const PairState state{w.scalar_state[reg], w.scalar_state[reg + 1]};
+  if ((state.low | state.high) & kLoading) [[unlikely]] raise_scalar(w, state.low & kLoading ? reg : reg + 1);
+  return state;
+}
+
 inline void write_scalar64(Wave& w, int reg, uint64_t value) {
   if (w.scalar_state[reg] | w.scalar_state[reg + 1]) [[unlikely]] {
     if ((w.scalar_state[reg] | w.scalar_state[reg + 1]) & kLoading) raise_scalar(w, reg);
@@ -127,7 +139,7 @@ inline const char* bank_of(int reg) { return reg < 256 ? "v" : "a"; }
 
 [[noreturn, gnu::cold]] inline void raise_vector(const Wave& w, int reg, uint64_t lanes) {
   const uint64_t bad = w.blocked[reg] & lanes;
-  if (w.loading[reg]) {
+  if (w.pending[reg] & lanes) {
     raise(FaultKind::kMissingWait, bad, "%s%d is used before the s_waitcnt that guards its load", bank_of(reg), reg % 256);
   }
   raise(FaultKind::kUninitialisedRead, bad, "%s%d was never written", bank_of(reg), reg % 256);
@@ -137,6 +149,14 @@ inline void check_read(const Wave& w, int reg, uint64_t lanes) {
   if (w.blocked[reg] & lanes) [[unlikely]] raise_vector(w, reg, lanes);
 }
 inline void check_read(const Wave& w, int reg) { check_read(w, reg, w.exec); }
+
+// Lanes of EXEC that hold nothing known, for instructions that only pass a value on. Compilers pass on
+// what nobody looks at; what is still loading is an error even so.
+inline uint64_t unknown_lanes(const Wave& w, int reg) {
+  const uint64_t lanes = w.blocked[reg] & w.exec;
+  if (lanes & w.pending[reg]) [[unlikely]] raise_vector(w, reg, lanes & w.pending[reg]);
+  return lanes;
+}
 
 // Before an arithmetic instruction writes: nothing under way may write the register later.
 inline void note_written(Wave& w, int reg, uint64_t lanes) {
