@@ -28,7 +28,8 @@ _modules: dict[tuple[KernelSpec, str], Emulated] = {}
 class Emulation(ContextDecorator):
     """What `wavejit.emulate` returns: a context manager and a decorator.
 
-    `traces` has what each kernel executed, by its name. Raises ArchError for an architecture that
+    `traces` has what each kernel executed, by its name, and `lines` where its instructions are
+    from. Raises ArchError for an architecture that
     cannot be executed here; what a kernel does wrong is raised by the op's call as a
     `wavejit.gcn.EmulationError`.
     """
@@ -43,6 +44,7 @@ class Emulation(ContextDecorator):
         self.checks = checks
         self.perturb = perturb
         self.traces: dict[str, gcn.Trace] = {}
+        self.lines: dict[str, Lines] = {}  # of each kernel's library
         self._using: list[Any] = []
 
     def __enter__(self) -> Emulation:
@@ -182,6 +184,7 @@ class Runtime:
             result = machine.launch(name, grid, block, kernarg, shared)
             if _active:
                 run.traces.setdefault(name, gcn.Trace()).merge(result.trace)
+                run.lines[name] = self._lines
 
         return self._guarded(work)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from wavejit import executor, gcn
@@ -22,29 +23,36 @@ class Lines:
     """The places of one library's instructions."""
 
     def __init__(self, spec: KernelSpec, arch: str) -> None:
-        self._spec, self._arch = spec, arch
+        self.spec, self._arch = spec, arch
         self._object: bytes | None = None
         self.shipped: gcn.CodeObject | None = None  # what is executed
 
     def source_of(self, pc: int) -> str | None:
         """file:line of the instruction at offset `pc`, or None when it cannot be told."""
         try:
-            return self._look(pc)
+            return self.sources_of([pc])[0]
         except (OSError, WavejitError, ValueError, subprocess.SubprocessError):
             return None  # the message is about something else, and complete without
 
-    def _look(self, pc: int) -> str | None:
+    def sources_of(self, places: Sequence[int]) -> list[str | None]:
+        """file:line of each offset; None where the line table has none, or is for other code."""
         if self._object is None:
-            self._object = compile_with_lines(self._spec, self._arch)
+            self._object = compile_with_lines(self.spec, self._arch)
         if not self.shipped or not same_code(self._object, self.shipped):
-            return None
+            return [None] * len(places)
         with tempfile.NamedTemporaryFile(prefix="wavejit-", suffix=".co") as file:
             file.write(self._object)
             file.flush()
-            command = [executor.tool("llvm-symbolizer"), "--obj", file.name, "--no-inlines", hex(pc)]
-            said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        place = said.stdout.splitlines()[1].rsplit(":", 1)[0]
-        return None if place.startswith("??") else _short(place)
+            said = subprocess.run(
+                [executor.tool("llvm-symbolizer"), "--obj", file.name, "--no-inlines"],
+                input="\n".join(map(hex, places)),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            ).stdout
+        found = [block.splitlines()[1] for block in said.strip().split("\n\n")]
+        return [_short(place) for place in found]
 
 
 def compile_with_lines(spec: KernelSpec, arch: str) -> bytes:
@@ -65,10 +73,13 @@ def same_code(data: bytes, shipped: gcn.CodeObject) -> bool:
     return (other.code, other.code_bytes) == (shipped.code, shipped.code_bytes)
 
 
-def _short(place: str) -> str:
-    """A path from the project's own folders on."""
+def _short(place: str) -> str | None:
+    """`file:line` from `path:line:column`, from the project's own folders on."""
+    path = place.rsplit(":", 1)[0]
+    if path.startswith("??"):
+        return None
     for folder in ("templates/", "include/"):
-        _, found, rest = place.rpartition(f"/{folder}")
+        _, found, rest = path.rpartition(f"/{folder}")
         if found:
             return folder + rest
-    return place
+    return path

@@ -182,7 +182,8 @@ class Machine:
         trace = Trace(waves=request.waves, blocks=request.blocks)
         for instruction, count in zip(self._loaded.program.instructions, counts):
             if count.runs:
-                trace.add(instruction.mnemonic, count.runs, count.bytes, count.segments)
+                at = instruction.pc
+                trace.add(instruction.mnemonic, at, count.runs, count.bytes, count.segments)
         return trace
 
     def _fault(self, kernel: Kernel, request: native.LaunchRequest) -> EmulationError:

@@ -37,8 +37,11 @@ def kind_of(mnemonic: str) -> str:
 
 @dataclass
 class Trace:
-    """Executed wave-instructions. `segments` are the 64-byte segments that the accesses of a wave
-    touch, one access after the other; perfect coalescing makes them bytes / 64."""
+    """Executed wave-instructions: by kind, by mnemonic and by place (offset in the code).
+
+    `segments` are the 64-byte segments that the accesses of a wave touch, one access after the
+    other; where neighbours read neighbours they are bytes / 64.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
     mnemonics: Counter[str] = field(default_factory=Counter)
@@ -47,6 +50,7 @@ class Trace:
     lds_bytes: int = 0
     scalar_bytes: int = 0
     segments: int = 0
+    places: Counter[int] = field(default_factory=Counter)
     waves: int = 0
     blocks: int = 0
 
@@ -54,9 +58,15 @@ class Trace:
     def instructions(self) -> int:
         return sum(self.kinds.values())
 
-    def add(self, mnemonic: str, runs: int, moved: int, segments: int) -> None:
-        """Count an instruction that ran `runs` times and moved `moved` bytes in all."""
+    @property
+    def coalescing(self) -> float:
+        """The part of the touched segments' bytes that was asked for; above 1 when lanes share."""
+        return (self.bytes_loaded + self.bytes_stored) / (64 * self.segments or 1)
+
+    def add(self, mnemonic: str, pc: int, runs: int, moved: int, segments: int) -> None:
+        """Count the instruction at `pc`, which ran `runs` times and moved `moved` bytes in all."""
         kind = kind_of(mnemonic)
+        self.places[pc] += runs
         self.kinds[kind] += runs
         self.mnemonics[mnemonic] += runs
         self.segments += segments
@@ -73,6 +83,7 @@ class Trace:
         """Add another launch's counts."""
         self.kinds.update(other.kinds)
         self.mnemonics.update(other.mnemonics)
+        self.places.update(other.places)
         names = "bytes_loaded bytes_stored lds_bytes scalar_bytes segments waves blocks"
         for name in names.split():
             setattr(self, name, getattr(self, name) + getattr(other, name))
