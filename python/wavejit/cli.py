@@ -93,7 +93,11 @@ COMMANDS = (
         (
             KERNEL,
             _arg("--arch", default="gfx942", help="gfx942 or gfx950 (default: gfx942)"),
-            _arg("--case", action="append", help="only this case of `wavejit parity`; may be repeated"),
+            _arg(
+                "--case",
+                action="append",
+                help="only this case of `wavejit parity`; may be repeated",
+            ),
             _arg("--lines", type=int, metavar="N", help="the N source lines that execute most"),
             JSON,
         ),

@@ -211,7 +211,9 @@ def parity(options: Options) -> int:
     from wavejit.targets import emulated, on, targets
     from wavejit.testing import parity as cases
 
-    chosen = _arches(options.arch) if options.arch else list(dict.fromkeys([*targets(), *emulated()]))
+    chosen = (
+        _arches(options.arch) if options.arch else list(dict.fromkeys([*targets(), *emulated()]))
+    )
     found: dict[str, dict[str, str]] = {name: {} for name in cases.cases()}
     for arch in chosen:
         with on(arch) as device:

@@ -1,5 +1,5 @@
-"""GPU kernels on tensors of the CPU: the library for gfx942 or gfx950 as it ships, its host function
-too, with the interpreter (wavejit.gcn) in the place of AMD's runtime.
+"""GPU kernels on tensors of the CPU: the library for gfx942 or gfx950 as it ships, its host
+function too, with the interpreter (wavejit.gcn) in the place of AMD's runtime.
 
     with wavejit.emulate("gfx950") as run:
         wavejit.compress(...)          # CPU tensors
@@ -37,7 +37,9 @@ class Emulation(ContextDecorator):
     def __init__(self, arch: str = "gfx942", *, checks: bool = True, perturb: int = 0) -> None:
         if arch not in archs.EMULATED:
             known = " or ".join(archs.EMULATED)
-            raise ArchError(f"arch: expected {known}, whose code can be executed here, got {arch!r}")
+            raise ArchError(
+                f"arch: expected {known}, whose code can be executed here, got {arch!r}"
+            )
         if perturb not in (-1, 0, 1):
             raise ValueError(f"perturb: expected -1, 0 or 1, got {perturb!r}")
         self.arch = arch
@@ -174,9 +176,7 @@ class Runtime:
         def work() -> None:
             assert self._code is not None
             run = _active[-1] if _active else self._default
-            machine = gcn.Machine(
-                self._code, run.checks, run.perturb, locate=self._lines.source_of
-            )
+            machine = gcn.Machine(self._code, run.checks, run.perturb, locate=self._lines.source_of)
             for extent in self.memory:
                 machine.map(*extent)
             name = self._kernels[handle - 1]

@@ -1,7 +1,7 @@
 """From an instruction's offset to its place in the templates and headers.
 
-The shipped code object has no line table: on the first question the same text is compiled again with
--gline-tables-only, and used only if its code is the same, byte for byte.
+The shipped code object has no line table: on the first question the same text is compiled again
+with -gline-tables-only, and used only if its code is the same, byte for byte.
 """
 
 from __future__ import annotations

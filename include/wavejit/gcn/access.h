@@ -94,7 +94,8 @@ inline void locate_global(Wave& w, const Op& op, const Operand& vector, const Op
   check_vector(w, vector);
   const uint64_t start = base.kind == OperandKind::kScalar ? read_scalar64(w, base.reg) : 0;
   for (int i = 0; i < kLanes; ++i) {
-    reach.address[i] = start + vector_word(w, vector, i) + static_cast<uint64_t>(int64_t{op.offset});
+    reach.address[i] =
+        start + vector_word(w, vector, i) + static_cast<uint64_t>(int64_t{op.offset});
   }
   reach.global = w.exec;
 }
@@ -107,7 +108,9 @@ inline void locate_flat(Wave& w, const Op& op, const Operand& vector, Reach& rea
     const uint64_t bit = w.exec & uint64_t{1} << i;
     reach.address[i] = base + static_cast<uint64_t>(int64_t{op.offset});
     const uint64_t aperture = base >> 32;
-    (aperture == kSharedAperture ? reach.shared : aperture == kPrivateAperture ? reach.scratch : reach.global) |= bit;
+    (aperture == kSharedAperture    ? reach.shared
+     : aperture == kPrivateAperture ? reach.scratch
+                                    : reach.global) |= bit;
   }
 }
 
@@ -140,8 +143,8 @@ inline void locate_buffer(Wave& w, const Op& op, const Operand& vector, const Op
     const uint32_t index = op.flags & kIdxen ? first : 0;
     const uint32_t moving = both ? w.vector[vector.reg + 1][i] : op.flags & kOffen ? first : 0;
     const uint64_t offset = uint64_t{moving} + static_cast<uint32_t>(op.offset);
-    const bool inside = stride ? index < records && offset + bytes <= stride
-                               : offset + scalar + bytes <= records;
+    const bool inside =
+        stride ? index < records && offset + bytes <= stride : offset + scalar + bytes <= records;
     reach.address[i] = base + scalar + offset + uint64_t{index} * stride;
     if (inside) reach.global |= w.exec & uint64_t{1} << i;
   }
@@ -170,7 +173,8 @@ inline void settle(Wave& w, const Op& op, bool writes, Reach& reach) {
   if (reach.global) reach_global(w, op, bytes, writes, reach);
   for (uint64_t rest = reach.shared; rest; rest &= rest - 1) {
     const int lane = __builtin_ctzll(rest);
-    reach.at[lane] = reach_shared(w, static_cast<uint32_t>(reach.address[lane]), bytes, writes, lane);
+    reach.at[lane] =
+        reach_shared(w, static_cast<uint32_t>(reach.address[lane]), bytes, writes, lane);
   }
   for (uint64_t rest = reach.scratch; rest; rest &= rest - 1) {
     const int lane = __builtin_ctzll(rest);

@@ -13,7 +13,7 @@ using Quad = __float128;
 using Quad = long double;
 #endif
 
-// ---- the exact functions, in a format wide enough for one rounding
+// ---- the exact functions: for fp32 and fp16 in fp64, which leaves one rounding
 
 inline double reciprocal(double x) { return 1.0 / x; }
 inline double reciprocal_root(double x) { return 1.0 / sqrt(x); }
@@ -22,33 +22,65 @@ inline double power_of_two(double x) { return exp2(x); }
 inline double logarithm(double x) { return log2(x); }
 inline double sine(double x) { return sin(6.283185307179586 * (x - floor(x))); }
 inline double cosine(double x) { return cos(6.283185307179586 * (x - floor(x))); }
-inline long double wide_reciprocal(long double x) { return 1.0L / x; }
-inline long double wide_reciprocal_root(long double x) { return 1.0L / sqrtl(x); }
-inline long double wide_root(long double x) { return sqrtl(x); }
+
+// A rounded result, and whether nothing was lost.
+template <class S>
+struct Rounded {
+  S value;
+  bool exact;
+};
+
+template <double (*f)(double)>
+Rounded<float> rounded32(float x) {
+  const double exact = f(static_cast<double>(x));
+  const float value = static_cast<float>(exact);
+  return {value, static_cast<double>(value) == exact};
+}
+template <double (*f)(double)>
+Rounded<float> rounded16(float x) {
+  const double exact = f(static_cast<double>(x));
+  const float value = float_of_half(half_of_float(narrow_to_odd(exact)));
+  return {value, static_cast<double>(value) == exact};
+}
+inline Rounded<double> reciprocal64(double x) {
+  const double value = 1.0 / x;
+  return {value, fused(value, x, -1.0) == 0};
+}
+inline Rounded<double> root64(double x) {
+  const double value = sqrt(x);
+  return {value, fused(value, value, -x) == 0};
+}
+inline Rounded<double> reciprocal_root64(double x) {
+  const double near = 1.0 / sqrt(x);
+  if (!(x > 0) || isinf(x) || isinf(near)) return {near, true};
+  const Quad y = near;
+  const double value = static_cast<double>(y + y * (1 - x * y * y) / 2);
+  return {value, static_cast<Quad>(value) * value * x == 1};
+}
 
 inline float moved(float value, int by) {
   return float_of(bits_of(value) + static_cast<uint32_t>(value < 0 ? -by : by));
 }
 inline double moved(double value, int by) {
-  return double_of(bits_of(value) + static_cast<uint64_t>(static_cast<int64_t>(value < 0 ? -by : by)));
+  return double_of(bits_of(value) +
+                   static_cast<uint64_t>(static_cast<int64_t>(value < 0 ? -by : by)));
 }
 inline float moved_half(float value, int by) {
   const uint32_t half = half_of_float(value);
-  return float_of_half((half & 0x7fffu) == 0 ? half : half + static_cast<uint32_t>(value < 0 ? -by : by));
+  return float_of_half((half & 0x7fffu) == 0 ? half
+                                             : half + static_cast<uint32_t>(value < 0 ? -by : by));
 }
 
 // T's lanes through f; results that are finite, not zero and not exact are moved as asked.
-template <class T, class Wide, Wide (*f)(Wide)>
+template <class T, auto f>
 void approximate(Wave& w, const Op& op) {
   Room<T> room, out;
   const auto* a = fetch<T>(w, op, 1, room);
   const int by = perturbation(w);
   for (int i = 0; i < kLanes; ++i) {
-    const Wide exact = f(static_cast<Wide>(a[i]));
-    auto value = static_cast<typename T::Storage>(exact);
-    if (T::kType == Type::kF16) value = float_of_half(half_of_float(static_cast<float>(exact)));
-    const bool movable = isfinite(value) && value != 0 && static_cast<Wide>(value) != exact;
-    if (by && movable) {
+    const auto rounded = f(a[i]);
+    auto value = rounded.value;
+    if (by && !rounded.exact && isfinite(value) && value != 0) {
       if constexpr (T::kType == Type::kF16) {
         value = moved_half(value, by);
       } else {
@@ -77,7 +109,7 @@ struct DivideFormat<double> {
 };
 
 struct Scaling {
-  int by = 0;           // power of two
+  int by = 0;            // power of two
   bool flagged = false;  // v_div_fmas scales back
   bool invalid = false;
 };
@@ -93,7 +125,9 @@ Scaling scaling_of(S value, S denominator, S numerator) {
     return {is_denominator ? k : 0, true};
   }
   if (exponent_of(denominator) == 0) return {k, false};
-  const auto small = [](long double x) { return x != 0 && fabsl(x) < static_cast<long double>(Format::kLeast); };
+  const auto small = [](long double x) {
+    return x != 0 && fabsl(x) < static_cast<long double>(Format::kLeast);
+  };
   const bool small_reciprocal = small(1.0L / denominator);
   const bool small_quotient = small(static_cast<long double>(numerator) / denominator);
   if (small_reciprocal && small_quotient) return {is_denominator ? -k : 0, true};
@@ -121,7 +155,8 @@ void divide_scale(Wave& w, const Op& op) {
 
 // a * b + c scaled by a power of two with one rounding.
 inline float scaled_fused(float a, float b, float c, int by) {
-  const double sum = add_to_odd(static_cast<double>(a) * static_cast<double>(b), static_cast<double>(c));
+  const double sum =
+      add_to_odd(static_cast<double>(a) * static_cast<double>(b), static_cast<double>(c));
   return static_cast<float>(ldexp(sum, by));
 }
 inline double scaled_fused(double a, double b, double c, int by) {
@@ -161,6 +196,7 @@ S divide_fixed(S quotient, S denominator, S numerator) {
   if (exponent_of(numerator) - exponent_of(denominator) < DivideFormat<S>::kUnderflow) {
     return with_sign(S(0));
   }
+  if (is_nan(quotient)) return with_sign(infinity);  // the steps before it have overflowed
   return with_sign(static_cast<S>(fabs(quotient)));
 }
 
@@ -170,26 +206,26 @@ constexpr Entry make_divide_scale(const char* name) {
 }
 
 inline constexpr Entry kApproximate[] = {
-    {"v_rcp_f32", &approximate<F32, double, &reciprocal>, {Type::kF32, Type::kF32}},
-    {"v_rcp_iflag_f32", &approximate<F32, double, &reciprocal>, {Type::kF32, Type::kF32}},
-    {"v_rsq_f32", &approximate<F32, double, &reciprocal_root>, {Type::kF32, Type::kF32}},
-    {"v_sqrt_f32", &approximate<F32, double, &root>, {Type::kF32, Type::kF32}},
-    {"v_exp_f32", &approximate<F32, double, &power_of_two>, {Type::kF32, Type::kF32}},
-    {"v_log_f32", &approximate<F32, double, &logarithm>, {Type::kF32, Type::kF32}},
-    {"v_exp_legacy_f32", &approximate<F32, double, &power_of_two>, {Type::kF32, Type::kF32}},
-    {"v_log_legacy_f32", &approximate<F32, double, &logarithm>, {Type::kF32, Type::kF32}},
-    {"v_sin_f32", &approximate<F32, double, &sine>, {Type::kF32, Type::kF32}},
-    {"v_cos_f32", &approximate<F32, double, &cosine>, {Type::kF32, Type::kF32}},
-    {"v_rcp_f16", &approximate<F16, double, &reciprocal>, {Type::kF16, Type::kF16}},
-    {"v_rsq_f16", &approximate<F16, double, &reciprocal_root>, {Type::kF16, Type::kF16}},
-    {"v_sqrt_f16", &approximate<F16, double, &root>, {Type::kF16, Type::kF16}},
-    {"v_exp_f16", &approximate<F16, double, &power_of_two>, {Type::kF16, Type::kF16}},
-    {"v_log_f16", &approximate<F16, double, &logarithm>, {Type::kF16, Type::kF16}},
-    {"v_sin_f16", &approximate<F16, double, &sine>, {Type::kF16, Type::kF16}},
-    {"v_cos_f16", &approximate<F16, double, &cosine>, {Type::kF16, Type::kF16}},
-    {"v_rcp_f64", &approximate<F64, long double, &wide_reciprocal>, {Type::kF64, Type::kF64}},
-    {"v_rsq_f64", &approximate<F64, long double, &wide_reciprocal_root>, {Type::kF64, Type::kF64}},
-    {"v_sqrt_f64", &approximate<F64, long double, &wide_root>, {Type::kF64, Type::kF64}},
+    {"v_rcp_f32", &approximate<F32, &rounded32<&reciprocal>>, {Type::kF32, Type::kF32}},
+    {"v_rcp_iflag_f32", &approximate<F32, &rounded32<&reciprocal>>, {Type::kF32, Type::kF32}},
+    {"v_rsq_f32", &approximate<F32, &rounded32<&reciprocal_root>>, {Type::kF32, Type::kF32}},
+    {"v_sqrt_f32", &approximate<F32, &rounded32<&root>>, {Type::kF32, Type::kF32}},
+    {"v_exp_f32", &approximate<F32, &rounded32<&power_of_two>>, {Type::kF32, Type::kF32}},
+    {"v_log_f32", &approximate<F32, &rounded32<&logarithm>>, {Type::kF32, Type::kF32}},
+    {"v_exp_legacy_f32", &approximate<F32, &rounded32<&power_of_two>>, {Type::kF32, Type::kF32}},
+    {"v_log_legacy_f32", &approximate<F32, &rounded32<&logarithm>>, {Type::kF32, Type::kF32}},
+    {"v_sin_f32", &approximate<F32, &rounded32<&sine>>, {Type::kF32, Type::kF32}},
+    {"v_cos_f32", &approximate<F32, &rounded32<&cosine>>, {Type::kF32, Type::kF32}},
+    {"v_rcp_f16", &approximate<F16, &rounded16<&reciprocal>>, {Type::kF16, Type::kF16}},
+    {"v_rsq_f16", &approximate<F16, &rounded16<&reciprocal_root>>, {Type::kF16, Type::kF16}},
+    {"v_sqrt_f16", &approximate<F16, &rounded16<&root>>, {Type::kF16, Type::kF16}},
+    {"v_exp_f16", &approximate<F16, &rounded16<&power_of_two>>, {Type::kF16, Type::kF16}},
+    {"v_log_f16", &approximate<F16, &rounded16<&logarithm>>, {Type::kF16, Type::kF16}},
+    {"v_sin_f16", &approximate<F16, &rounded16<&sine>>, {Type::kF16, Type::kF16}},
+    {"v_cos_f16", &approximate<F16, &rounded16<&cosine>>, {Type::kF16, Type::kF16}},
+    {"v_rcp_f64", &approximate<F64, &reciprocal64>, {Type::kF64, Type::kF64}},
+    {"v_rsq_f64", &approximate<F64, &reciprocal_root64>, {Type::kF64, Type::kF64}},
+    {"v_sqrt_f64", &approximate<F64, &root64>, {Type::kF64, Type::kF64}},
     make_divide_scale<F32>("v_div_scale_f32"),
     make_divide_scale<F64>("v_div_scale_f64"),
     {"v_div_fmas_f32", &divide_fmas<F32>, {Type::kF32, Type::kF32, Type::kF32, Type::kF32}},

@@ -66,15 +66,18 @@ W changed(Atomic kind, W before, W data, W compare) {
     case Atomic::kSwap: return data;
     case Atomic::kCompareSwap: return before == compare ? data : before;
     case Atomic::kMaskOr: return (before & ~data) | compare;
-    case Atomic::kAddHalves: return add_halves(static_cast<uint32_t>(before), static_cast<uint32_t>(data));
-    case Atomic::kAddBf16s: return add_bf16s(static_cast<uint32_t>(before), static_cast<uint32_t>(data));
+    case Atomic::kAddHalves:
+      return add_halves(static_cast<uint32_t>(before), static_cast<uint32_t>(data));
+    case Atomic::kAddBf16s:
+      return add_bf16s(static_cast<uint32_t>(before), static_cast<uint32_t>(data));
     default: return float_change(kind, before, data);
   }
 }
 
 // Changes every lane's memory; `before` gets what was there.
 template <class W>
-void change_lanes(Wave& w, const Op& op, int data, int compare, uint8_t* const* at, uint32_t (*before)[kLanes]) {
+void change_lanes(Wave& w, const Op& op, int data, int compare, uint8_t* const* at,
+                  uint32_t (*before)[kLanes]) {
   constexpr int kWords = sizeof(W) / 4;
   const auto word = [&w](int reg, int lane) {
     W value = w.vector[reg][lane];
@@ -85,14 +88,16 @@ void change_lanes(Wave& w, const Op& op, int data, int compare, uint8_t* const* 
     const int lane = __builtin_ctzll(rest);
     W old;
     memcpy(&old, at[lane], sizeof old);
-    const W next = changed<W>(op.access.atomic, old, word(data, lane), compare < 0 ? 0 : word(compare, lane));
+    const W next =
+        changed<W>(op.access.atomic, old, word(data, lane), compare < 0 ? 0 : word(compare, lane));
     memcpy(at[lane], &next, sizeof next);
     before[0][lane] = static_cast<uint32_t>(old);
     if constexpr (kWords == 2) before[1][lane] = static_cast<uint32_t>(old >> 32);
   }
 }
 
-inline void change_all(Wave& w, const Op& op, int data, int compare, uint8_t* const* at, uint32_t (*before)[kLanes]) {
+inline void change_all(Wave& w, const Op& op, int data, int compare, uint8_t* const* at,
+                       uint32_t (*before)[kLanes]) {
   if (op.access.bytes == 4) return change_lanes<uint32_t>(w, op, data, compare, at, before);
   change_lanes<uint64_t>(w, op, data, compare, at, before);
 }
@@ -145,38 +150,44 @@ inline void shared_atomic(Wave& w, const Op& op) {
 }
 
 #define WAVEJIT_GCN_ATOMIC(prefix, kSpace, name, size, kAtomic) \
-  Entry { prefix "_atomic_" name, &memory_atomic, {}, 1, nullptr, {size, How::kWhole, Space::kSpace, Atomic::kAtomic} }
-#define WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, name, kAtomic)  \
-  WAVEJIT_GCN_ATOMIC(prefix, kSpace, name, 4, kAtomic),         \
+  Entry {                                                       \
+    prefix "_atomic_" name, &memory_atomic, {}, 1, nullptr, {   \
+      size, How::kWhole, Space::kSpace, Atomic::kAtomic         \
+    }                                                           \
+  }
+#define WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, name, kAtomic) \
+  WAVEJIT_GCN_ATOMIC(prefix, kSpace, name, 4, kAtomic),        \
       WAVEJIT_GCN_ATOMIC(prefix, kSpace, name "_x2", 8, kAtomic)
-#define WAVEJIT_GCN_ATOMICS(prefix, kSpace)                                \
-  WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "swap", kSwap),                  \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "cmpswap", kCompareSwap),    \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "add", kAdd),                \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "sub", kSub),                \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "smin", kMinSigned),         \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "smax", kMaxSigned),         \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "umin", kMin),               \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "umax", kMax),               \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "and", kAnd),                \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "or", kOr),                  \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "xor", kXor),                \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "inc", kInc),                \
-      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "dec", kDec),                \
-      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "add_f32", 4, kAddFloat),         \
-      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "add_f64", 8, kAddFloat),         \
-      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "min_f64", 8, kMinFloat),         \
-      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "max_f64", 8, kMaxFloat),         \
-      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "pk_add_f16", 4, kAddHalves),     \
+#define WAVEJIT_GCN_ATOMICS(prefix, kSpace)                             \
+  WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "swap", kSwap),               \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "cmpswap", kCompareSwap), \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "add", kAdd),             \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "sub", kSub),             \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "smin", kMinSigned),      \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "smax", kMaxSigned),      \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "umin", kMin),            \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "umax", kMax),            \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "and", kAnd),             \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "or", kOr),               \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "xor", kXor),             \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "inc", kInc),             \
+      WAVEJIT_GCN_ATOMIC_BOTH(prefix, kSpace, "dec", kDec),             \
+      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "add_f32", 4, kAddFloat),      \
+      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "add_f64", 8, kAddFloat),      \
+      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "min_f64", 8, kMinFloat),      \
+      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "max_f64", 8, kMaxFloat),      \
+      WAVEJIT_GCN_ATOMIC(prefix, kSpace, "pk_add_f16", 4, kAddHalves),  \
       WAVEJIT_GCN_ATOMIC(prefix, kSpace, "pk_add_bf16", 4, kAddBf16s)
 
-#define WAVEJIT_GCN_SHARED_ONE(name, size, how, kAtomic) \
-  Entry { name, &shared_atomic, {}, 1, nullptr, {size, How::how, Space::kGlobal, Atomic::kAtomic} }
-#define WAVEJIT_GCN_SHARED(stem, type, size, kAtomic)                \
+#define WAVEJIT_GCN_SHARED_ONE(name, size, how, kAtomic)                                      \
+  Entry {                                                                                     \
+    name, &shared_atomic, {}, 1, nullptr, { size, How::how, Space::kGlobal, Atomic::kAtomic } \
+  }
+#define WAVEJIT_GCN_SHARED(stem, type, size, kAtomic)                 \
   WAVEJIT_GCN_SHARED_ONE("ds_" stem "_" type, size, kWhole, kAtomic), \
       WAVEJIT_GCN_SHARED_ONE("ds_" stem "_rtn_" type, size, kHigh, kAtomic)
-#define WAVEJIT_GCN_SHARED_BOTH(stem, letter, kAtomic)       \
-  WAVEJIT_GCN_SHARED(stem, letter "32", 4, kAtomic),         \
+#define WAVEJIT_GCN_SHARED_BOTH(stem, letter, kAtomic) \
+  WAVEJIT_GCN_SHARED(stem, letter "32", 4, kAtomic),   \
       WAVEJIT_GCN_SHARED(stem, letter "64", 8, kAtomic)
 
 inline constexpr Entry kAtomics[] = {

@@ -39,9 +39,9 @@ void multiply_add_64(Wave& w, const Op& op) {
   const auto* c = fetch<B64>(w, op, 4, room_c);
   uint64_t carries = 0;
   for (int i = 0; i < kLanes; ++i) {
-    const uint64_t product =
-        kSigned ? static_cast<uint64_t>(int64_t{static_cast<int32_t>(a[i])} * static_cast<int32_t>(b[i]))
-                : uint64_t{a[i]} * b[i];
+    const uint64_t product = kSigned ? static_cast<uint64_t>(int64_t{static_cast<int32_t>(a[i])} *
+                                                             static_cast<int32_t>(b[i]))
+                                     : uint64_t{a[i]} * b[i];
     const uint64_t sum = product + c[i];
     bool carry = sum < product;
     if (kSigned) carry = (~(product ^ c[i]) & (product ^ sum)) >> 63;
@@ -76,9 +76,24 @@ inline void select_by_mask(Wave& w, const Op& op) {
 
 // ---- comparisons
 
-enum class Is { kFalse, kLess, kEqual, kLessEqual, kGreater, kLessGreater, kGreaterEqual, kOrdered,
-                kUnordered, kNotGreaterEqual, kNotLessGreater, kNotGreater, kNotLessEqual, kNotEqual,
-                kNotLess, kTrue };
+enum class Is {
+  kFalse,
+  kLess,
+  kEqual,
+  kLessEqual,
+  kGreater,
+  kLessGreater,
+  kGreaterEqual,
+  kOrdered,
+  kUnordered,
+  kNotGreaterEqual,
+  kNotLessGreater,
+  kNotGreater,
+  kNotLessEqual,
+  kNotEqual,
+  kNotLess,
+  kTrue
+};
 
 template <Is kIs, class S>
 bool holds(S a, S b) {
@@ -104,7 +119,8 @@ bool holds(S a, S b) {
 
 inline void finish_compare(Wave& w, const Op& op, const uint32_t* words, bool to_exec) {
   if (const uint64_t unknown = w.unknown_half[0] | w.unknown_half[1]) [[unlikely]] {
-    raise(FaultKind::kUninitialisedRead, unknown, "a half of a compared register pair was never written");
+    raise(FaultKind::kUninitialisedRead, unknown,
+          "a half of a compared register pair was never written");
   }
   const uint64_t lanes = written_lanes(w, op);
   const uint64_t mask = gather_mask(words) & lanes;
@@ -159,46 +175,51 @@ void compare_class(Wave& w, const Op& op) {
   finish_compare(w, op, words, kToExec);
 }
 
-#define WAVEJIT_GCN_COMPARE(T, name, is)                                               \
-  Entry{"v_cmp_" name, &compare<T, is, false>, {Type::kB64, T::kType, T::kType}},      \
-      Entry{"v_cmpx_" name, &compare<T, is, true>, {Type::kB64, T::kType, T::kType}}
+#define WAVEJIT_GCN_COMPARE(T, name, is)                                                  \
+  Entry{"v_cmp_" name, &compare<T, is, false>, {Type::kB64, T::kType, T::kType}}, Entry { \
+    "v_cmpx_" name, &compare<T, is, true>, { Type::kB64, T::kType, T::kType }             \
+  }
 
-#define WAVEJIT_GCN_COMPARE_INTEGERS(T, suffix)                     \
-  WAVEJIT_GCN_COMPARE(T, "f_" suffix, Is::kFalse),                  \
-      WAVEJIT_GCN_COMPARE(T, "lt_" suffix, Is::kLess),              \
-      WAVEJIT_GCN_COMPARE(T, "eq_" suffix, Is::kEqual),             \
-      WAVEJIT_GCN_COMPARE(T, "le_" suffix, Is::kLessEqual),         \
-      WAVEJIT_GCN_COMPARE(T, "gt_" suffix, Is::kGreater),           \
-      WAVEJIT_GCN_COMPARE(T, "ne_" suffix, Is::kNotEqual),          \
-      WAVEJIT_GCN_COMPARE(T, "ge_" suffix, Is::kGreaterEqual),      \
+#define WAVEJIT_GCN_COMPARE_INTEGERS(T, suffix)                \
+  WAVEJIT_GCN_COMPARE(T, "f_" suffix, Is::kFalse),             \
+      WAVEJIT_GCN_COMPARE(T, "lt_" suffix, Is::kLess),         \
+      WAVEJIT_GCN_COMPARE(T, "eq_" suffix, Is::kEqual),        \
+      WAVEJIT_GCN_COMPARE(T, "le_" suffix, Is::kLessEqual),    \
+      WAVEJIT_GCN_COMPARE(T, "gt_" suffix, Is::kGreater),      \
+      WAVEJIT_GCN_COMPARE(T, "ne_" suffix, Is::kNotEqual),     \
+      WAVEJIT_GCN_COMPARE(T, "ge_" suffix, Is::kGreaterEqual), \
       WAVEJIT_GCN_COMPARE(T, "t_" suffix, Is::kTrue)
 
-#define WAVEJIT_GCN_COMPARE_FLOATS(T, suffix)                            \
-  WAVEJIT_GCN_COMPARE(T, "f_" suffix, Is::kFalse),                       \
-      WAVEJIT_GCN_COMPARE(T, "lt_" suffix, Is::kLess),                   \
-      WAVEJIT_GCN_COMPARE(T, "eq_" suffix, Is::kEqual),                  \
-      WAVEJIT_GCN_COMPARE(T, "le_" suffix, Is::kLessEqual),              \
-      WAVEJIT_GCN_COMPARE(T, "gt_" suffix, Is::kGreater),                \
-      WAVEJIT_GCN_COMPARE(T, "lg_" suffix, Is::kLessGreater),            \
-      WAVEJIT_GCN_COMPARE(T, "ge_" suffix, Is::kGreaterEqual),           \
-      WAVEJIT_GCN_COMPARE(T, "o_" suffix, Is::kOrdered),                 \
-      WAVEJIT_GCN_COMPARE(T, "u_" suffix, Is::kUnordered),               \
-      WAVEJIT_GCN_COMPARE(T, "nge_" suffix, Is::kNotGreaterEqual),       \
-      WAVEJIT_GCN_COMPARE(T, "nlg_" suffix, Is::kNotLessGreater),        \
-      WAVEJIT_GCN_COMPARE(T, "ngt_" suffix, Is::kNotGreater),            \
-      WAVEJIT_GCN_COMPARE(T, "nle_" suffix, Is::kNotLessEqual),          \
-      WAVEJIT_GCN_COMPARE(T, "neq_" suffix, Is::kNotEqual),              \
-      WAVEJIT_GCN_COMPARE(T, "nlt_" suffix, Is::kNotLess),               \
+#define WAVEJIT_GCN_COMPARE_FLOATS(T, suffix)                      \
+  WAVEJIT_GCN_COMPARE(T, "f_" suffix, Is::kFalse),                 \
+      WAVEJIT_GCN_COMPARE(T, "lt_" suffix, Is::kLess),             \
+      WAVEJIT_GCN_COMPARE(T, "eq_" suffix, Is::kEqual),            \
+      WAVEJIT_GCN_COMPARE(T, "le_" suffix, Is::kLessEqual),        \
+      WAVEJIT_GCN_COMPARE(T, "gt_" suffix, Is::kGreater),          \
+      WAVEJIT_GCN_COMPARE(T, "lg_" suffix, Is::kLessGreater),      \
+      WAVEJIT_GCN_COMPARE(T, "ge_" suffix, Is::kGreaterEqual),     \
+      WAVEJIT_GCN_COMPARE(T, "o_" suffix, Is::kOrdered),           \
+      WAVEJIT_GCN_COMPARE(T, "u_" suffix, Is::kUnordered),         \
+      WAVEJIT_GCN_COMPARE(T, "nge_" suffix, Is::kNotGreaterEqual), \
+      WAVEJIT_GCN_COMPARE(T, "nlg_" suffix, Is::kNotLessGreater),  \
+      WAVEJIT_GCN_COMPARE(T, "ngt_" suffix, Is::kNotGreater),      \
+      WAVEJIT_GCN_COMPARE(T, "nle_" suffix, Is::kNotLessEqual),    \
+      WAVEJIT_GCN_COMPARE(T, "neq_" suffix, Is::kNotEqual),        \
+      WAVEJIT_GCN_COMPARE(T, "nlt_" suffix, Is::kNotLess),         \
       WAVEJIT_GCN_COMPARE(T, "tru_" suffix, Is::kTrue)
 
-#define WAVEJIT_GCN_CLASS(T, suffix)                                                             \
-  Entry{"v_cmp_class_" suffix, &compare_class<T, false>, {Type::kB64, T::kType, Type::kB32}},    \
-      Entry{"v_cmpx_class_" suffix, &compare_class<T, true>, {Type::kB64, T::kType, Type::kB32}}
+#define WAVEJIT_GCN_CLASS(T, suffix)                                                          \
+  Entry{"v_cmp_class_" suffix, &compare_class<T, false>, {Type::kB64, T::kType, Type::kB32}}, \
+      Entry {                                                                                 \
+    "v_cmpx_class_" suffix, &compare_class<T, true>, { Type::kB64, T::kType, Type::kB32 }     \
+  }
 
-#define WAVEJIT_GCN_CARRY(name, sign, reversed, uses)                                \
-  Entry{name, &add_with_carry<sign, reversed, uses>,                                 \
-        {Type::kB32, Type::kB64, Type::kB32, Type::kB32, Type::kB64}, 2,             \
-        &add_with_carry<sign, reversed, uses>}
+#define WAVEJIT_GCN_CARRY(name, sign, reversed, uses)                    \
+  Entry {                                                                \
+    name, &add_with_carry<sign, reversed, uses>,                         \
+        {Type::kB32, Type::kB64, Type::kB32, Type::kB32, Type::kB64}, 2, \
+        &add_with_carry<sign, reversed, uses>                            \
+  }
 
 inline constexpr Entry kCarry[] = {
     WAVEJIT_GCN_CARRY("v_add_co_u32", 1, false, false),
@@ -207,8 +228,14 @@ inline constexpr Entry kCarry[] = {
     WAVEJIT_GCN_CARRY("v_addc_co_u32", 1, false, true),
     WAVEJIT_GCN_CARRY("v_subb_co_u32", -1, false, true),
     WAVEJIT_GCN_CARRY("v_subbrev_co_u32", -1, true, true),
-    {"v_mad_u64_u32", &multiply_add_64<false>, {Type::kB64, Type::kB64, Type::kB32, Type::kB32, Type::kB64}, 2},
-    {"v_mad_i64_i32", &multiply_add_64<true>, {Type::kB64, Type::kB64, Type::kI32, Type::kI32, Type::kI64}, 2},
+    {"v_mad_u64_u32",
+     &multiply_add_64<false>,
+     {Type::kB64, Type::kB64, Type::kB32, Type::kB32, Type::kB64},
+     2},
+    {"v_mad_i64_i32",
+     &multiply_add_64<true>,
+     {Type::kB64, Type::kB64, Type::kI32, Type::kI32, Type::kI64},
+     2},
     {"v_cndmask_b32", &select_by_mask, {Type::kB32, Type::kB32, Type::kB32, Type::kB64}},
     WAVEJIT_GCN_COMPARE_INTEGERS(B32, "u32"),
     WAVEJIT_GCN_COMPARE_INTEGERS(I32, "i32"),

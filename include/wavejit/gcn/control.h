@@ -81,7 +81,8 @@ inline constexpr uint32_t kModeRegister = 1;
 
 inline void set_mode(Wave& w, uint32_t bits) {
   if (bits & 0xfu) {
-    raise(FaultKind::kUnknownInstruction, w.exec, "rounding mode 0x%x is not to nearest even", bits & 0xfu);
+    raise(FaultKind::kUnknownInstruction, w.exec, "rounding mode 0x%x is not to nearest even",
+          bits & 0xfu);
   }
   w.mode.bits = bits;
   w.mode.flush32_in = !(bits & 0x10u);

@@ -31,7 +31,9 @@ inline float from_i32(int32_t value) { return static_cast<float>(value); }
 inline double wide_from_u32(uint32_t value) { return value; }
 inline double wide_from_i32(int32_t value) { return value; }
 template <int kByte>
-float from_byte(uint32_t value) { return static_cast<float>(value >> (8 * kByte) & 0xff); }
+float from_byte(uint32_t value) {
+  return static_cast<float>(value >> (8 * kByte) & 0xff);
+}
 inline float narrowed(double value) { return static_cast<float>(value); }
 inline double widened(float value) { return value; }
 inline float from_bf16(uint32_t value) { return float_of_bf16(value & 0xffffu); }
@@ -41,11 +43,14 @@ inline float small_integer(uint32_t value) {  // v_cvt_off_f32_i4: -0.5 .. 0.437
 
 // The results of two conversions in one register.
 template <uint32_t (*f)(float)>
-uint32_t pack16(float a, float b) { return (f(a) & 0xffffu) | f(b) << 16; }
+uint32_t pack16(float a, float b) {
+  return (f(a) & 0xffffu) | f(b) << 16;
+}
 inline uint32_t half_to_zero(float value) { return half_towards_zero(value); }
 inline uint32_t normalised_i16(float value) {
   if (is_nan(value)) return 0;
-  return static_cast<uint32_t>(static_cast<int32_t>(nearbyintf(fmaxf(-1.0f, fminf(1.0f, value)) * 32767.0f)));
+  return static_cast<uint32_t>(
+      static_cast<int32_t>(nearbyintf(fmaxf(-1.0f, fminf(1.0f, value)) * 32767.0f)));
 }
 inline uint32_t normalised_u16(float value) {
   if (is_nan(value)) return 0;
@@ -109,7 +114,8 @@ void pair_to_fp8(Wave& w, const Op& op) {
   const int shift = op.flags & kHasOpSel && op.op_sel & 8 ? 16 : 0;
   const uint32_t* before = w.vector[op.operands[0].reg];
   for (int i = 0; i < kLanes; ++i) {
-    const uint32_t pair = fp8_of_float(a[i], format, saturate) | fp8_of_float(b[i], format, saturate) << 8;
+    const uint32_t pair =
+        fp8_of_float(a[i], format, saturate) | fp8_of_float(b[i], format, saturate) << 8;
     out.lanes[i] = (before[i] & 0xffff0000u >> shift) | pair << shift;
   }
   store_lanes(w, op.operands[0].reg, w.exec, out.lanes);

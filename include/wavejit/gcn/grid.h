@@ -140,8 +140,9 @@ inline bool pass_barrier(Launch& launch) {
     if (!first) first = &w;
     if (w.waiting_at != first->waiting_at && launch.machine.checks) {
       Fault fault{FaultKind::kDivergentBarrier, w.exec, {}};
-      snprintf(fault.what, sizeof fault.what, "waves %u and %u wait at different barriers (instructions %u and %u)",
-               first->index, w.index, first->waiting_at, w.waiting_at);
+      snprintf(fault.what, sizeof fault.what,
+               "waves %u and %u wait at different barriers (instructions %u and %u)", first->index,
+               w.index, first->waiting_at, w.waiting_at);
       place_fault(launch, w, w.waiting_at, fault);
       return false;
     }
@@ -203,7 +204,8 @@ inline void run_grid(LaunchRequest& r) {
   block.wave_count = (threads_of(r) + kLanes - 1) / kLanes;
   block.shared_bytes = r.shared_bytes;
   launch.waves = static_cast<Wave*>(aligned_alloc(64, sizeof(Wave) * block.wave_count));
-  launch.scratch = static_cast<uint8_t*>(calloc(size_t{block.wave_count} * kLanes, r.scratch_bytes + 1));
+  launch.scratch =
+      static_cast<uint8_t*>(calloc(size_t{block.wave_count} * kLanes, r.scratch_bytes + 1));
   block.shared = static_cast<uint8_t*>(calloc(r.shared_bytes + 1, 1));
   block.history = static_cast<SharedByte*>(calloc(r.shared_bytes + 1, sizeof(SharedByte)));
   uint32_t* id = block.id;

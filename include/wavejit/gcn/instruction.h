@@ -98,8 +98,26 @@ static_assert(sizeof(Operand) == 16 && sizeof(Packed) == 48 + 16 * kMaxOperands)
 enum class How : uint8_t { kWhole, kSigned, kLow, kHigh, kSignedLow, kSignedHigh, kDown, kHalves };
 enum class Space : uint8_t { kGlobal, kFlat, kScratch, kBuffer };
 enum class Atomic : uint8_t {
-  kAdd, kSub, kReverseSub, kMinSigned, kMaxSigned, kMin, kMax, kAnd, kOr, kXor, kInc, kDec, kSwap,
-  kCompareSwap, kMaskOr, kAddFloat, kMinFloat, kMaxFloat, kAddHalves, kAddBf16s
+  kAdd,
+  kSub,
+  kReverseSub,
+  kMinSigned,
+  kMaxSigned,
+  kMin,
+  kMax,
+  kAnd,
+  kOr,
+  kXor,
+  kInc,
+  kDec,
+  kSwap,
+  kCompareSwap,
+  kMaskOr,
+  kAddFloat,
+  kMinFloat,
+  kMaxFloat,
+  kAddHalves,
+  kAddBf16s
 };
 struct Access {
   uint8_t bytes;

@@ -94,12 +94,14 @@ void finish_float(Wave& w, const Op& op, typename T::Storage* out) {
   }
   if (T::kType == Type::kF32 && w.mode.flush32_out) {
     for (int i = 0; i < kLanes; ++i) {
-      out[i] = static_cast<typename T::Storage>(float_of(flush_subnormal32(bits_of(static_cast<float>(out[i])))));
+      out[i] = static_cast<typename T::Storage>(
+          float_of(flush_subnormal32(bits_of(static_cast<float>(out[i])))));
     }
   }
   if (T::kType == Type::kF64 && w.mode.flush16_64_out) {
     for (int i = 0; i < kLanes; ++i) {
-      out[i] = static_cast<typename T::Storage>(double_of(flush_subnormal64(bits_of(static_cast<double>(out[i])))));
+      out[i] = static_cast<typename T::Storage>(
+          double_of(flush_subnormal64(bits_of(static_cast<double>(out[i])))));
     }
   }
 }
@@ -151,7 +153,8 @@ void commit(Wave& w, const Op& op, typename T::Storage* out, int k = 0) {
   constexpr bool kFloating = is_float(T::kType);
   const int reg = op.operands[k].reg;
   if constexpr (kFloating) {
-    const bool special = op.omod || op.flags & kClamp || w.mode.flush32_out || w.mode.flush16_64_out;
+    const bool special =
+        op.omod || op.flags & kClamp || w.mode.flush32_out || w.mode.flush16_64_out;
     if (special) finish_float<T>(w, op, out);
   }
   const uint64_t lanes = written_lanes(w, op);
@@ -164,11 +167,13 @@ void commit(Wave& w, const Op& op, typename T::Storage* out, int k = 0) {
     }
     store_lanes(w, reg, lanes, low);
     store_lanes(w, reg + 1, lanes, high);
-    if (w.unknown_half[0] | w.unknown_half[1]) [[unlikely]] pass_on_unknown(w, op, reg);
+    if (w.unknown_half[0] | w.unknown_half[1]) [[unlikely]]
+      pass_on_unknown(w, op, reg);
   } else {
     uint32_t* words = reinterpret_cast<uint32_t*>(out);
     if constexpr (is_16(T::kType)) narrow16(w, T::kType, words);
-    if (!op.plain_result) [[unlikely]] place_part(w, op, reg, words);
+    if (!op.plain_result) [[unlikely]]
+      place_part(w, op, reg, words);
     store_lanes(w, reg, lanes, words);
   }
 }
@@ -184,7 +189,8 @@ template <class S>
 void settle_nans(S* out, const S* a, const S* b, const S* c) {
   int found = 0;
   for (int i = 0; i < kLanes; ++i) found |= out[i] != out[i];
-  if (!found) [[likely]] return;
+  if (!found) [[likely]]
+    return;
   for (int i = 0; i < kLanes; ++i) {
     if (is_nan(out[i])) out[i] = nan_result(a[i], b[i], c[i]);
   }
@@ -262,8 +268,8 @@ void float3(Wave& w, const Op& op) {
 struct Entry {
   const char* name;
   Handler run;
-  Type types[5];             // of the operands, for constants
-  uint8_t first_source = 1;  // where DPP, SDWA and op_sel begin to count
+  Type types[5];                 // of the operands, for constants
+  uint8_t first_source = 1;      // where DPP, SDWA and op_sel begin to count
   Handler saturating = nullptr;  // with clamp, for integers
   Access access = {};
 };
@@ -283,7 +289,8 @@ constexpr Entry make3(const char* name) {
 // A shift to the right of 64 bits, or a move of both halves.
 template <class D, class A, class B, auto f>
 constexpr Entry make_down2(const char* name) {
-  return {name, &binary<D, A, B, f>, {D::kType, A::kType, B::kType}, 1, nullptr, {8, How::kDown, {}, {}}};
+  return {name,    &binary<D, A, B, f>,    {D::kType, A::kType, B::kType}, 1,
+          nullptr, {8, How::kDown, {}, {}}};
 }
 template <class T, auto f>
 constexpr Entry make_float1(const char* name) {

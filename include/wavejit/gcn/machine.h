@@ -25,7 +25,7 @@ struct Machine {
   const uint32_t* index_of;  // by a quarter of the offset from the code's start; ~0 for none
   uint64_t code_begin;       // offset in the image
   uint64_t code_bytes;
-  uint64_t image;  // address of the code object's memory
+  uint64_t image;         // address of the code object's memory
   const Region* regions;  // sorted by address
   uint32_t region_count;
   uint32_t last_region;
@@ -59,7 +59,8 @@ inline Count& count_of(Wave& w, const Op& op) { return w.machine->counts[&op - w
 
 // ---- global memory
 
-[[noreturn, gnu::cold]] inline void raise_bounds(uint64_t lanes, uint64_t address, int bytes, const char* what) {
+[[noreturn, gnu::cold]] inline void raise_bounds(uint64_t lanes, uint64_t address, int bytes,
+                                                 const char* what) {
   raise(FaultKind::kOutOfBounds, lanes, "%s of %d bytes at address 0x%llx", what, bytes,
         static_cast<unsigned long long>(address));
 }
@@ -91,7 +92,8 @@ inline void check_address(Wave& w, uint64_t address, int bytes, bool writes, int
 // ---- shared memory
 
 inline void check_shared(const Wave& w, uint32_t address, int bytes, int lane, const char* what) {
-  if (uint64_t{address} + bytes <= w.block->shared_bytes) [[likely]] return;
+  if (uint64_t{address} + bytes <= w.block->shared_bytes) [[likely]]
+    return;
   raise(FaultKind::kOutOfBounds, uint64_t{1} << lane,
         "%s of %d bytes at byte %u of shared memory, of which the block has %u", what, bytes,
         address, w.block->shared_bytes);
@@ -174,12 +176,14 @@ inline void note_shared_atomic(Wave& w, uint32_t address, int bytes, int lane) {
 
 // A store or a barrier by lanes that a barrier was passed without.
 [[noreturn, gnu::cold]] inline void raise_bypassed(const Wave& w) {
-  raise(FaultKind::kDivergentBarrier, w.bypassed & w.exec,
-        "these lanes did not reach the barrier at instruction %u that the rest of their wave passed",
-        w.bypassed_at);
+  raise(
+      FaultKind::kDivergentBarrier, w.bypassed & w.exec,
+      "these lanes did not reach the barrier at instruction %u that the rest of their wave passed",
+      w.bypassed_at);
 }
 inline void check_bypassed(const Wave& w) {
-  if (w.bypassed & w.exec) [[unlikely]] raise_bypassed(w);
+  if (w.bypassed & w.exec) [[unlikely]]
+    raise_bypassed(w);
 }
 
 }  // namespace wavejit::gcn

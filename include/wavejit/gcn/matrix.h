@@ -49,7 +49,8 @@ void multiply_matrices(Wave& w, const Op& op) {
   static thread_local double a[kSide][kDepth], b[kSide][kDepth];
   for (int k = 0; k < 3; ++k) {
     if (op.operands[k + 1].kind == OperandKind::kVector) {
-      for (int i = 0; i < op.operands[k + 1].count; ++i) check_read(w, op.operands[k + 1].reg + i, ~uint64_t{0});
+      for (int i = 0; i < op.operands[k + 1].count; ++i)
+        check_read(w, op.operands[k + 1].reg + i, ~uint64_t{0});
     }
   }
   read_matrix<kSide, kDepth>(w, kA, op.operands[1].reg, a);
@@ -61,7 +62,8 @@ void multiply_matrices(Wave& w, const Op& op) {
       const int row = row_of_result<kSide>(lane, i), column = lane % kSide;
       const uint32_t start = c.kind == OperandKind::kVector ? w.vector[c.reg + i][lane]
                                                             : static_cast<uint32_t>(c.value);
-      double sum = kA == Element::kI8 ? static_cast<int32_t>(start) : static_cast<double>(float_of(start));
+      double sum =
+          kA == Element::kI8 ? static_cast<int32_t>(start) : static_cast<double>(float_of(start));
       for (int k = 0; k < kDepth; ++k) sum += a[row][k] * b[column][k];
       rows[i][lane] = kA == Element::kI8 ? static_cast<uint32_t>(static_cast<int64_t>(sum))
                                          : bits_of(static_cast<float>(sum));
@@ -70,8 +72,12 @@ void multiply_matrices(Wave& w, const Op& op) {
   for (int i = 0; i < kResults; ++i) store_lanes(w, op.operands[0].reg + i, ~uint64_t{0}, rows[i]);
 }
 
-#define WAVEJIT_GCN_MFMA(name, side, depth, a, b) \
-  Entry { name, &multiply_matrices<side, depth, Element::a, Element::b>, {Type::kF32, Type::kNone, Type::kNone, Type::kF32} }
+#define WAVEJIT_GCN_MFMA(name, side, depth, a, b)                    \
+  Entry {                                                            \
+    name, &multiply_matrices<side, depth, Element::a, Element::b>, { \
+      Type::kF32, Type::kNone, Type::kNone, Type::kF32               \
+    }                                                                \
+  }
 
 inline constexpr Entry kMatrix[] = {
     WAVEJIT_GCN_MFMA("v_mfma_f32_16x16x4_f32", 16, 4, kF32, kF32),

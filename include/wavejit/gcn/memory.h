@@ -146,38 +146,58 @@ inline void read_clock(Wave& w, const Op& op) {  // counts instructions
 }
 
 #define WAVEJIT_GCN_LOAD(prefix, kSpace, suffix, size, kHow) \
-  Entry { prefix "_load_" suffix, &load, {}, 1, nullptr, {size, How::kHow, Space::kSpace, {}} }
+  Entry {                                                    \
+    prefix "_load_" suffix, &load, {}, 1, nullptr, {         \
+      size, How::kHow, Space::kSpace, {}                     \
+    }                                                        \
+  }
 #define WAVEJIT_GCN_STORE(prefix, kSpace, suffix, size, kHow) \
-  Entry { prefix "_store_" suffix, &store, {}, 1, nullptr, {size, How::kHow, Space::kSpace, {}} }
-#define WAVEJIT_GCN_MEMORY(prefix, kSpace)                                  \
-  WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte", 1, kWhole),                     \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte", 1, kSigned),                \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "ushort", 2, kWhole),                \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "sshort", 2, kSigned),               \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "dword", 4, kWhole),                 \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx2", 8, kWhole),               \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx3", 12, kWhole),              \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx4", 16, kWhole),              \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte_d16", 1, kLow),               \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte_d16_hi", 1, kHigh),           \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte_d16", 1, kSignedLow),         \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte_d16_hi", 1, kSignedHigh),     \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "short_d16", 2, kLow),               \
-      WAVEJIT_GCN_LOAD(prefix, kSpace, "short_d16_hi", 2, kHigh),           \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "byte", 1, kWhole),                 \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "byte_d16_hi", 1, kHigh),           \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "short", 2, kWhole),                \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "short_d16_hi", 2, kHigh),          \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "dword", 4, kWhole),                \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "dwordx2", 8, kWhole),              \
-      WAVEJIT_GCN_STORE(prefix, kSpace, "dwordx3", 12, kWhole),             \
+  Entry {                                                     \
+    prefix "_store_" suffix, &store, {}, 1, nullptr, {        \
+      size, How::kHow, Space::kSpace, {}                      \
+    }                                                         \
+  }
+#define WAVEJIT_GCN_MEMORY(prefix, kSpace)                              \
+  WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte", 1, kWhole),                 \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte", 1, kSigned),            \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "ushort", 2, kWhole),            \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "sshort", 2, kSigned),           \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "dword", 4, kWhole),             \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx2", 8, kWhole),           \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx3", 12, kWhole),          \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "dwordx4", 16, kWhole),          \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte_d16", 1, kLow),           \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "ubyte_d16_hi", 1, kHigh),       \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte_d16", 1, kSignedLow),     \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "sbyte_d16_hi", 1, kSignedHigh), \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "short_d16", 2, kLow),           \
+      WAVEJIT_GCN_LOAD(prefix, kSpace, "short_d16_hi", 2, kHigh),       \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "byte", 1, kWhole),             \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "byte_d16_hi", 1, kHigh),       \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "short", 2, kWhole),            \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "short_d16_hi", 2, kHigh),      \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "dword", 4, kWhole),            \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "dwordx2", 8, kWhole),          \
+      WAVEJIT_GCN_STORE(prefix, kSpace, "dwordx3", 12, kWhole),         \
       WAVEJIT_GCN_STORE(prefix, kSpace, "dwordx4", 16, kWhole)
-#define WAVEJIT_GCN_SCALAR(name, size) \
-  Entry { name, &scalar_load, {}, 1, nullptr, {size, How::kWhole, Space::kGlobal, {}} }
-#define WAVEJIT_GCN_SCALAR_BUFFER(name, size) \
-  Entry { name, &scalar_buffer_load, {}, 1, nullptr, {size, How::kWhole, Space::kGlobal, {}} }
-#define WAVEJIT_GCN_TO_SHARED(name, size) \
-  Entry { name, &load_to_shared, {}, 1, nullptr, {size, How::kWhole, Space::kGlobal, {}} }
+#define WAVEJIT_GCN_SCALAR(name, size)      \
+  Entry {                                   \
+    name, &scalar_load, {}, 1, nullptr, {   \
+      size, How::kWhole, Space::kGlobal, {} \
+    }                                       \
+  }
+#define WAVEJIT_GCN_SCALAR_BUFFER(name, size)    \
+  Entry {                                        \
+    name, &scalar_buffer_load, {}, 1, nullptr, { \
+      size, How::kWhole, Space::kGlobal, {}      \
+    }                                            \
+  }
+#define WAVEJIT_GCN_TO_SHARED(name, size)    \
+  Entry {                                    \
+    name, &load_to_shared, {}, 1, nullptr, { \
+      size, How::kWhole, Space::kGlobal, {}  \
+    }                                        \
+  }
 
 inline constexpr Entry kMemory[] = {
     WAVEJIT_GCN_MEMORY("global", kGlobal),

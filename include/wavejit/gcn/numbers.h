@@ -17,12 +17,8 @@ inline constexpr uint64_t kDefaultNan64 = 0x7ff8000000000000u;
 
 inline bool is_nan(float value) { return value != value; }
 inline bool is_nan(double value) { return value != value; }
-inline bool is_signalling(float value) {
-  return is_nan(value) && !(bits_of(value) & kQuietBit32);
-}
-inline bool is_signalling(double value) {
-  return is_nan(value) && !(bits_of(value) & kQuietBit64);
-}
+inline bool is_signalling(float value) { return is_nan(value) && !(bits_of(value) & kQuietBit32); }
+inline bool is_signalling(double value) { return is_nan(value) && !(bits_of(value) & kQuietBit64); }
 inline float quiet(float value) { return float_of(bits_of(value) | kQuietBit32); }
 inline double quiet(double value) { return double_of(bits_of(value) | kQuietBit64); }
 inline float default_nan(float) { return float_of(kDefaultNan32); }
@@ -116,8 +112,9 @@ inline float float_of_fp8(uint32_t code, Fp8 f) {
     return float_of(sign | 0x7f800000u | (fraction ? kQuietBit32 | fraction << 21 : 0));
   }
   const float scale = exponent ? 1.0f : 0.0f;
-  const float size = ldexpf(scale + static_cast<float>(fraction) / static_cast<float>(1 << f.mantissa),
-                            (exponent ? static_cast<int>(exponent) : 1) - f.bias);
+  const float size =
+      ldexpf(scale + static_cast<float>(fraction) / static_cast<float>(1 << f.mantissa),
+             (exponent ? static_cast<int>(exponent) : 1) - f.bias);
   return sign ? -size : size;
 }
 
@@ -130,9 +127,9 @@ inline uint32_t nan_fp8(Fp8 f, uint32_t sign) { return f.fnuz ? 0x80u : sign | 0
 // `random` replaces rounding to nearest by adding those 32 bits below the last kept one.
 inline uint32_t fp8_of_float(float value, Fp8 f, bool saturate, const uint32_t* random = nullptr) {
   const uint32_t sign = bits_of(value) >> 24 & 0x80u, rest = bits_of(value) & 0x7fffffffu;
-  const uint32_t overflow = saturate                      ? sign | largest_fp8(f)
-                            : f.fnuz || f.mantissa == 3   ? nan_fp8(f, sign)
-                                                          : sign | 0x7cu;
+  const uint32_t overflow = saturate                    ? sign | largest_fp8(f)
+                            : f.fnuz || f.mantissa == 3 ? nan_fp8(f, sign)
+                                                        : sign | 0x7cu;
   if (rest > 0x7f800000u) return nan_fp8(f, sign);
   if (rest == 0x7f800000u) return overflow;
   const int exponent = static_cast<int>(rest >> 23) - 127;
@@ -141,7 +138,8 @@ inline uint32_t fp8_of_float(float value, Fp8 f, bool saturate, const uint32_t* 
   const uint64_t whole = rest >= 0x00800000u ? (rest & 0x7fffffu) | 0x800000u : 0;
   if (drop > 40) drop = 40;
   const uint64_t half = (uint64_t{1} << (drop - 1)) - 1 + (whole >> drop & 1);
-  const uint64_t noise = random ? (drop > 32 ? uint64_t{*random} << (drop - 32) : *random >> (32 - drop)) : half;
+  const uint64_t noise =
+      random ? (drop > 32 ? uint64_t{*random} << (drop - 32) : *random >> (32 - drop)) : half;
   const uint64_t kept = (whole + noise) >> drop;
   const uint32_t code = static_cast<uint32_t>(
       exponent < least ? kept : kept + (static_cast<uint64_t>(exponent - least) << f.mantissa));

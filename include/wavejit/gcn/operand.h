@@ -6,7 +6,7 @@
 
 namespace wavejit::gcn {
 
-inline constexpr uint32_t kSharedAperture = 0x00010000;   // high halves of flat addresses
+inline constexpr uint32_t kSharedAperture = 0x00010000;  // high halves of flat addresses
 inline constexpr uint32_t kPrivateAperture = 0x00020000;
 
 inline uint64_t read_special(const Wave& w, int id) {
@@ -166,7 +166,8 @@ inline void read32(Wave& w, const Op& op, int k, Type type, uint32_t* out) {
 // makes a half of the result unknown. Both halves unwritten, or a float's, is an error.
 inline void check_halves(Wave& w, const Operand& o, Type type) {
   const uint64_t low = unknown_lanes(w, o.reg), high = unknown_lanes(w, o.reg + 1);
-  if (!(low | high)) [[likely]] return;
+  if (!(low | high)) [[likely]]
+    return;
   if (type == Type::kF64) raise_vector(w, low ? o.reg : o.reg + 1, low ? low : high);
   if (low & high) raise_vector(w, o.reg, low & high);
   w.unknown_half[0] |= low;

@@ -120,7 +120,8 @@ inline void fetch_mixed(Wave& w, const Op& op, int k, float* to) {
   read_raw(w, op, o, words);
   const bool is_half = op.op_sel_hi >> k & 1, high = op.op_sel >> k & 1;
   for (int i = 0; i < kLanes; ++i) {
-    float value = is_half ? float_of_half(words[i] >> (high ? 16 : 0) & 0xffffu) : float_of(words[i]);
+    float value =
+        is_half ? float_of_half(words[i] >> (high ? 16 : 0) & 0xffffu) : float_of(words[i]);
     if (op.neg_hi >> k & 1 || o.modifiers & kAbsolute) value = fabsf(value);
     to[i] = op.neg_lo >> k & 1 || o.modifiers & kNegative ? -value : value;
   }
@@ -174,16 +175,22 @@ void dot_halves(Wave& w, const Op& op) {
   commit<F32>(w, op, out.lanes);
 }
 
-#define WAVEJIT_GCN_PACKED16(name, T, count, ...) \
-  Entry { name, &packed16<T, count, __VA_ARGS__>, {Type::kPk16, Type::kPk16, Type::kPk16, Type::kPk16} }
-#define WAVEJIT_GCN_PACKED_F16(name, count, ...) \
-  Entry { name, &packed16<F16, count, __VA_ARGS__>, {Type::kF16, Type::kF16, Type::kF16, Type::kF16} }
-#define WAVEJIT_GCN_PACKED32(name, count, ...) \
-  Entry { name, &packed32<count, __VA_ARGS__>, {Type::kF32, Type::kF32, Type::kF32, Type::kF32} }
-#define WAVEJIT_GCN_PACKED_SUM(name, T, S, low, high, sign, f)                               \
-  Entry {                                                                                    \
-    name, &packed16<T, 2, &f<S>>, {Type::kPk16, Type::kPk16, Type::kPk16}, 1,                \
-        &packed16<T, 2, &clamped_sum<S, int64_t, low, high, sign, false>>                    \
+#define WAVEJIT_GCN_PACKED16(name, T, count, ...)                                                  \
+  Entry {                                                                                          \
+    name, &packed16<T, count, __VA_ARGS__>, { Type::kPk16, Type::kPk16, Type::kPk16, Type::kPk16 } \
+  }
+#define WAVEJIT_GCN_PACKED_F16(name, count, ...)                                                 \
+  Entry {                                                                                        \
+    name, &packed16<F16, count, __VA_ARGS__>, { Type::kF16, Type::kF16, Type::kF16, Type::kF16 } \
+  }
+#define WAVEJIT_GCN_PACKED32(name, count, ...)                                              \
+  Entry {                                                                                   \
+    name, &packed32<count, __VA_ARGS__>, { Type::kF32, Type::kF32, Type::kF32, Type::kF32 } \
+  }
+#define WAVEJIT_GCN_PACKED_SUM(name, T, S, low, high, sign, f)                \
+  Entry {                                                                     \
+    name, &packed16<T, 2, &f<S>>, {Type::kPk16, Type::kPk16, Type::kPk16}, 1, \
+        &packed16<T, 2, &clamped_sum<S, int64_t, low, high, sign, false>>     \
   }
 
 inline constexpr Entry kPacked[] = {
@@ -211,7 +218,9 @@ inline constexpr Entry kPacked[] = {
     WAVEJIT_GCN_PACKED16("v_pk_mad_i16", B16, 3, &multiply_add16),
     WAVEJIT_GCN_PACKED16("v_pk_lshlrev_b16", B16, 2, &shift_left16),
     WAVEJIT_GCN_PACKED16("v_pk_lshrrev_b16", B16, 2, &shift_right16),
-    Entry{"v_pk_ashrrev_i16", &packed16<I16, 2, &shift_right_signed16_of>, {Type::kPk16, Type::kPk16, Type::kPk16}},
+    Entry{"v_pk_ashrrev_i16",
+          &packed16<I16, 2, &shift_right_signed16_of>,
+          {Type::kPk16, Type::kPk16, Type::kPk16}},
     {"v_fma_mix_f32", &mixed_multiply_add<-1>, {Type::kF32, Type::kF32, Type::kF32, Type::kF32}},
     {"v_fma_mixlo_f16", &mixed_multiply_add<0>, {Type::kF16, Type::kF32, Type::kF32, Type::kF32}},
     {"v_fma_mixhi_f16", &mixed_multiply_add<1>, {Type::kF16, Type::kF32, Type::kF32, Type::kF32}},

@@ -82,7 +82,8 @@ inline uint64_t bits_of_constant(const Operand& o, Type type) {
 }
 
 inline bool is_constant(OperandKind kind) {
-  return kind == OperandKind::kInteger || kind == OperandKind::kFloat || kind == OperandKind::kLiteral;
+  return kind == OperandKind::kInteger || kind == OperandKind::kFloat ||
+         kind == OperandKind::kLiteral;
 }
 
 inline void resolve_operand(Op& op, int k, Type type) {

@@ -32,7 +32,8 @@ W read_loosely(const Wave& w, const Op& op, int k, PairState& state) {
 }
 template <class D>
 void mark_unknown(Wave& w, const Op& op, PairState state) {
-  if (!(state.low | state.high)) [[likely]] return;
+  if (!(state.low | state.high)) [[likely]]
+    return;
   const int reg = op.operands[0].reg;
   const bool down = op.access.how == How::kDown;
   const uint8_t both = state.low | state.high;
@@ -144,21 +145,64 @@ inline void multiply_immediate(Wave& w, const Op& op) {
 
 // ---- bits
 
-template <class W> W bits_and(W a, W b) { return a & b; }
-template <class W> W bits_or(W a, W b) { return a | b; }
-template <class W> W bits_xor(W a, W b) { return a ^ b; }
-template <class W> W bits_and_not(W a, W b) { return a & ~b; }
-template <class W> W bits_or_not(W a, W b) { return a | ~b; }
-template <class W> W bits_nand(W a, W b) { return ~(a & b); }
-template <class W> W bits_nor(W a, W b) { return ~(a | b); }
-template <class W> W bits_xnor(W a, W b) { return ~(a ^ b); }
-template <class W> W bits_not_and(W a, W b) { return ~a & b; }
-template <class W> W bits_not_or(W a, W b) { return ~a | b; }
-template <class W> W bits_not(W a) { return ~a; }
-template <class W> constexpr uint32_t shift_mask() { return 8 * sizeof(W) - 1; }
-template <class W> W bits_left(W a, uint32_t n) { return a << (n & shift_mask<W>()); }
-template <class W> W bits_right(W a, uint32_t n) { return a >> (n & shift_mask<W>()); }
-template <class W> W bits_mask(uint32_t width, uint32_t first) {
+template <class W>
+W bits_and(W a, W b) {
+  return a & b;
+}
+template <class W>
+W bits_or(W a, W b) {
+  return a | b;
+}
+template <class W>
+W bits_xor(W a, W b) {
+  return a ^ b;
+}
+template <class W>
+W bits_and_not(W a, W b) {
+  return a & ~b;
+}
+template <class W>
+W bits_or_not(W a, W b) {
+  return a | ~b;
+}
+template <class W>
+W bits_nand(W a, W b) {
+  return ~(a & b);
+}
+template <class W>
+W bits_nor(W a, W b) {
+  return ~(a | b);
+}
+template <class W>
+W bits_xnor(W a, W b) {
+  return ~(a ^ b);
+}
+template <class W>
+W bits_not_and(W a, W b) {
+  return ~a & b;
+}
+template <class W>
+W bits_not_or(W a, W b) {
+  return ~a | b;
+}
+template <class W>
+W bits_not(W a) {
+  return ~a;
+}
+template <class W>
+constexpr uint32_t shift_mask() {
+  return 8 * sizeof(W) - 1;
+}
+template <class W>
+W bits_left(W a, uint32_t n) {
+  return a << (n & shift_mask<W>());
+}
+template <class W>
+W bits_right(W a, uint32_t n) {
+  return a >> (n & shift_mask<W>());
+}
+template <class W>
+W bits_mask(uint32_t width, uint32_t first) {
   return ((W(1) << (width & shift_mask<W>())) - 1) << (first & shift_mask<W>());
 }
 // The field's first bit and width come in one operand, at bits 0 and 16.
@@ -180,19 +224,32 @@ S bits_field_signed(S a, uint32_t where) {
   const W part = static_cast<W>(moved) & ((W(1) << width) - 1);
   return static_cast<S>((part ^ sign) - sign);
 }
-template <class W> uint32_t ones(W a) { return static_cast<uint32_t>(__builtin_popcountll(a)); }
-template <class W> uint32_t zeros(W a) { return 8 * sizeof(W) - ones(a); }
-template <class W> uint32_t lowest_one(W a) {
+template <class W>
+uint32_t ones(W a) {
+  return static_cast<uint32_t>(__builtin_popcountll(a));
+}
+template <class W>
+uint32_t zeros(W a) {
+  return 8 * sizeof(W) - ones(a);
+}
+template <class W>
+uint32_t lowest_one(W a) {
   return a ? static_cast<uint32_t>(__builtin_ctzll(a)) : ~0u;
 }
-template <class W> uint32_t lowest_zero(W a) { return lowest_one(static_cast<W>(~a)); }
-template <class W> uint32_t leading_zeros(W a) {
+template <class W>
+uint32_t lowest_zero(W a) {
+  return lowest_one(static_cast<W>(~a));
+}
+template <class W>
+uint32_t leading_zeros(W a) {
   return a ? static_cast<uint32_t>(__builtin_clzll(a)) - (64 - 8 * sizeof(W)) : ~0u;
 }
-template <class S, class W> uint32_t leading_signs(S a) {
+template <class S, class W>
+uint32_t leading_signs(S a) {
   return leading_zeros(static_cast<W>(a < 0 ? ~a : a));
 }
-template <class W> W bits_reversed(W a) {
+template <class W>
+W bits_reversed(W a) {
   W out = 0;
   for (unsigned i = 0; i < 8 * sizeof(W); ++i) out |= (a >> i & 1) << (8 * sizeof(W) - 1 - i);
   return out;
@@ -205,12 +262,14 @@ inline uint32_t magnitude(int32_t a) {
 inline uint32_t difference_size(int32_t a, int32_t b) {
   return magnitude(static_cast<int32_t>(static_cast<uint32_t>(a) - static_cast<uint32_t>(b)));
 }
-template <class W> W whole_quads(W a) {  // a group of four with a bit set becomes all ones
+template <class W>
+W whole_quads(W a) {  // a group of four with a bit set becomes all ones
   W out = 0;
   for (unsigned i = 0; i < 8 * sizeof(W); i += 4) out |= (a >> i & 0xf ? W(0xf) : W(0)) << i;
   return out;
 }
-template <class W> W quad_mask(W a) {
+template <class W>
+W quad_mask(W a) {
   W out = 0;
   for (unsigned i = 0; i < 8 * sizeof(W); i += 4) out |= W(a >> i & 0xf ? 1 : 0) << (i / 4);
   return out;
@@ -221,10 +280,16 @@ inline uint64_t doubled_bits(uint32_t a) {
   return out;
 }
 inline uint32_t scalar_product(uint32_t a, uint32_t b) { return a * b; }
-inline uint32_t scalar_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>(uint64_t{a} * b >> 32); }
-inline int32_t scalar_high_signed(int32_t a, int32_t b) { return static_cast<int32_t>(int64_t{a} * b >> 32); }
+inline uint32_t scalar_high(uint32_t a, uint32_t b) {
+  return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+}
+inline int32_t scalar_high_signed(int32_t a, int32_t b) {
+  return static_cast<int32_t>(int64_t{a} * b >> 32);
+}
 template <int kA, int kB>
-uint32_t pack_parts(uint32_t a, uint32_t b) { return (a >> kA & 0xffffu) | (b >> kB & 0xffffu) << 16; }
+uint32_t pack_parts(uint32_t a, uint32_t b) {
+  return (a >> kA & 0xffffu) | (b >> kB & 0xffffu) << 16;
+}
 
 template <class W, bool kSet>
 void set_bit(Wave& w, const Op& op) {

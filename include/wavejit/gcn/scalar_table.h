@@ -9,35 +9,44 @@ using S64 = int64_t;
 using W32 = uint32_t;
 using W64 = uint64_t;
 
-#define WAVEJIT_GCN_S1(name, D, A, f, sets, type_d, type_a) \
-  Entry { name, &scalar1<D, A, f, Sets::sets>, {Type::type_d, Type::type_a} }
-#define WAVEJIT_GCN_S2(name, D, A, B, f, sets, type_a, type_b) \
-  Entry { name, &scalar2<D, A, B, f, Sets::sets>, {Type::type_a, Type::type_a, Type::type_b} }
-#define WAVEJIT_GCN_S_DOWN(name, D, f, type)                                             \
-  Entry {                                                                                \
-    name, &scalar2<D, D, W32, f, Sets::kNotZero>, {Type::type, Type::type, Type::kB32}, 1, \
-        nullptr, {8, How::kDown, {}, {}}                                                 \
+#define WAVEJIT_GCN_S1(name, D, A, f, sets, type_d, type_a)             \
+  Entry {                                                               \
+    name, &scalar1<D, A, f, Sets::sets>, { Type::type_d, Type::type_a } \
   }
-#define WAVEJIT_GCN_S1_BOTH(name, f, sets)                              \
-  WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32),     \
+#define WAVEJIT_GCN_S2(name, D, A, B, f, sets, type_a, type_b)                           \
+  Entry {                                                                                \
+    name, &scalar2<D, A, B, f, Sets::sets>, { Type::type_a, Type::type_a, Type::type_b } \
+  }
+#define WAVEJIT_GCN_S_DOWN(name, D, f, type)                                               \
+  Entry {                                                                                  \
+    name, &scalar2<D, D, W32, f, Sets::kNotZero>, {Type::type, Type::type, Type::kB32}, 1, \
+        nullptr, {                                                                         \
+      8, How::kDown, {}, {}                                                                \
+    }                                                                                      \
+  }
+#define WAVEJIT_GCN_S1_BOTH(name, f, sets)                          \
+  WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32), \
       WAVEJIT_GCN_S1(name "_b64", W64, W64, &f<W64>, sets, kB64, kB64)
-#define WAVEJIT_GCN_S2_BOTH(name, f)                                            \
-  WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32),    \
+#define WAVEJIT_GCN_S2_BOTH(name, f)                                         \
+  WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32), \
       WAVEJIT_GCN_S2(name "_b64", W64, W64, W64, &f<W64>, kNotZero, kB64, kB64)
-#define WAVEJIT_GCN_SHIFT_BOTH(name, f)                                         \
-  WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32),    \
+#define WAVEJIT_GCN_SHIFT_BOTH(name, f)                                      \
+  WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32), \
       WAVEJIT_GCN_S2(name "_b64", W64, W64, W32, &f<W64>, kNotZero, kB64, kB32)
-#define WAVEJIT_GCN_COUNT_BOTH(name, f, sets)                                   \
-  WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32),             \
+#define WAVEJIT_GCN_COUNT_BOTH(name, f, sets)                       \
+  WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32), \
       WAVEJIT_GCN_S1(name "_b64", W32, W64, &f<W64>, sets, kB32, kB64)
-#define WAVEJIT_GCN_SAVEEXEC(name, f)                                                       \
-  Entry{"s_" name "_saveexec_b64", &change_exec<&f<W64>, true>, {Type::kB64, Type::kB64}},  \
-      Entry{"s_" name "_wrexec_b64", &change_exec<&f<W64>, false>, {Type::kB64, Type::kB64}}
-#define WAVEJIT_GCN_SCALAR_COMPARE(name, is)                                                  \
-  Entry{"s_cmp_" name "_i32", &scalar_compare<S32, is>, {Type::kI32, Type::kI32}},            \
-      Entry{"s_cmp_" name "_u32", &scalar_compare<W32, is>, {Type::kB32, Type::kB32}},        \
+#define WAVEJIT_GCN_SAVEEXEC(name, f)                                                              \
+  Entry{"s_" name "_saveexec_b64", &change_exec<&f<W64>, true>, {Type::kB64, Type::kB64}}, Entry { \
+    "s_" name "_wrexec_b64", &change_exec<&f<W64>, false>, { Type::kB64, Type::kB64 }              \
+  }
+#define WAVEJIT_GCN_SCALAR_COMPARE(name, is)                                                      \
+  Entry{"s_cmp_" name "_i32", &scalar_compare<S32, is>, {Type::kI32, Type::kI32}},                \
+      Entry{"s_cmp_" name "_u32", &scalar_compare<W32, is>, {Type::kB32, Type::kB32}},            \
       Entry{"s_cmpk_" name "_i32", &scalar_compare_immediate<S32, is>, {Type::kI32, Type::kI32}}, \
-      Entry{"s_cmpk_" name "_u32", &scalar_compare_immediate<W32, is>, {Type::kB32, Type::kB32}}
+      Entry {                                                                                     \
+    "s_cmpk_" name "_u32", &scalar_compare_immediate<W32, is>, { Type::kB32, Type::kB32 }         \
+  }
 
 inline constexpr Entry kScalar[] = {
     {"s_mov_b32", &scalar_move<W32>, {Type::kB32, Type::kB32}},
@@ -51,8 +60,12 @@ inline constexpr Entry kScalar[] = {
     WAVEJIT_GCN_COUNT_BOTH("s_ff1_i32", lowest_one, kNothing),
     WAVEJIT_GCN_COUNT_BOTH("s_ff0_i32", lowest_zero, kNothing),
     WAVEJIT_GCN_COUNT_BOTH("s_flbit_i32", leading_zeros, kNothing),
-    {"s_flbit_i32", &scalar1<W32, S32, &leading_signs<S32, W32>, Sets::kNothing>, {Type::kB32, Type::kI32}},
-    {"s_flbit_i32_i64", &scalar1<W32, S64, &leading_signs<S64, W64>, Sets::kNothing>, {Type::kB32, Type::kI64}},
+    {"s_flbit_i32",
+     &scalar1<W32, S32, &leading_signs<S32, W32>, Sets::kNothing>,
+     {Type::kB32, Type::kI32}},
+    {"s_flbit_i32_i64",
+     &scalar1<W32, S64, &leading_signs<S64, W64>, Sets::kNothing>,
+     {Type::kB32, Type::kI64}},
     WAVEJIT_GCN_S1("s_sext_i32_i8", S32, W32, &from_i8, kNothing, kI32, kB32),
     WAVEJIT_GCN_S1("s_sext_i32_i16", S32, W32, &from_i16, kNothing, kI32, kB32),
     WAVEJIT_GCN_S1("s_abs_i32", W32, S32, &magnitude, kNotZero, kI32, kI32),
@@ -80,15 +93,25 @@ inline constexpr Entry kScalar[] = {
     WAVEJIT_GCN_S2("s_bfm_b64", W64, W32, W32, &bits_mask<W64>, kNothing, kB32, kB32),
     WAVEJIT_GCN_S2("s_bfe_u32", W32, W32, W32, &bits_field<W32>, kNotZero, kB32, kB32),
     WAVEJIT_GCN_S2("s_bfe_u64", W64, W64, W32, &bits_field<W64>, kNotZero, kB64, kB32),
-    {"s_bfe_i32", &scalar2<S32, S32, W32, &bits_field_signed<S32, W32>, Sets::kNotZero>, {Type::kI32, Type::kI32, Type::kB32}},
-    {"s_bfe_i64", &scalar2<S64, S64, W32, &bits_field_signed<S64, W64>, Sets::kNotZero>, {Type::kI64, Type::kI64, Type::kB32}},
+    {"s_bfe_i32",
+     &scalar2<S32, S32, W32, &bits_field_signed<S32, W32>, Sets::kNotZero>,
+     {Type::kI32, Type::kI32, Type::kB32}},
+    {"s_bfe_i64",
+     &scalar2<S64, S64, W32, &bits_field_signed<S64, W64>, Sets::kNotZero>,
+     {Type::kI64, Type::kI64, Type::kB32}},
     WAVEJIT_GCN_S2("s_mul_i32", W32, W32, W32, &scalar_product, kNothing, kB32, kB32),
     WAVEJIT_GCN_S2("s_mul_hi_u32", W32, W32, W32, &scalar_high, kNothing, kB32, kB32),
     WAVEJIT_GCN_S2("s_mul_hi_i32", S32, S32, S32, &scalar_high_signed, kNothing, kI32, kI32),
     WAVEJIT_GCN_S2("s_absdiff_i32", W32, S32, S32, &difference_size, kNotZero, kI32, kI32),
-    {"s_pack_ll_b32_b16", &scalar2<W32, W32, W32, &pack_parts<0, 0>, Sets::kNothing>, {Type::kB32, Type::kB32, Type::kB32}},
-    {"s_pack_lh_b32_b16", &scalar2<W32, W32, W32, &pack_parts<0, 16>, Sets::kNothing>, {Type::kB32, Type::kB32, Type::kB32}},
-    {"s_pack_hh_b32_b16", &scalar2<W32, W32, W32, &pack_parts<16, 16>, Sets::kNothing>, {Type::kB32, Type::kB32, Type::kB32}},
+    {"s_pack_ll_b32_b16",
+     &scalar2<W32, W32, W32, &pack_parts<0, 0>, Sets::kNothing>,
+     {Type::kB32, Type::kB32, Type::kB32}},
+    {"s_pack_lh_b32_b16",
+     &scalar2<W32, W32, W32, &pack_parts<0, 16>, Sets::kNothing>,
+     {Type::kB32, Type::kB32, Type::kB32}},
+    {"s_pack_hh_b32_b16",
+     &scalar2<W32, W32, W32, &pack_parts<16, 16>, Sets::kNothing>,
+     {Type::kB32, Type::kB32, Type::kB32}},
     {"s_add_u32", &scalar_add<0, false>, {Type::kB32, Type::kB32, Type::kB32}},
     {"s_addc_u32", &scalar_add<0, true>, {Type::kB32, Type::kB32, Type::kB32}},
     {"s_lshl1_add_u32", &scalar_add<1, false>, {Type::kB32, Type::kB32, Type::kB32}},

@@ -76,7 +76,11 @@ inline void shared_store_two(Wave& w, const Op& op) {
 }
 
 #define WAVEJIT_GCN_SHARED_ACCESS(name, run, size, how) \
-  Entry { name, &run, {}, 1, nullptr, {size, How::how, Space::kGlobal, {}} }
+  Entry {                                               \
+    name, &run, {}, 1, nullptr, {                       \
+      size, How::how, Space::kGlobal, {}                \
+    }                                                   \
+  }
 
 inline constexpr Entry kShared[] = {
     WAVEJIT_GCN_SHARED_ACCESS("ds_read_u8", shared_load, 1, kWhole),

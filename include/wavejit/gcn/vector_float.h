@@ -5,21 +5,33 @@
 namespace wavejit::gcn {
 
 template <class S>
-S add(S a, S b) { return a + b; }
+S add(S a, S b) {
+  return a + b;
+}
 template <class S>
-S subtract(S a, S b) { return a - b; }
+S subtract(S a, S b) {
+  return a - b;
+}
 template <class S>
-S subtract_reversed(S a, S b) { return b - a; }
+S subtract_reversed(S a, S b) {
+  return b - a;
+}
 template <class S>
-S multiply(S a, S b) { return a * b; }
+S multiply(S a, S b) {
+  return a * b;
+}
 inline float multiply_legacy(float a, float b) { return a == 0 || b == 0 ? 0.0f : a * b; }
 
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
 template <class S>
-S multiply_add(S a, S b, S c) { return fused(a, b, c); }
+S multiply_add(S a, S b, S c) {
+  return fused(a, b, c);
+}
 template <class S>
-S multiply_add_middle(S a, S k, S c) { return fused(a, k, c); }
+S multiply_add_middle(S a, S k, S c) {
+  return fused(a, k, c);
+}
 
 // The exact a * b + c of fp16 numbers, so that the write to fp16 is its only rounding.
 inline float half_fused(float a, float b, float c) {
@@ -27,9 +39,7 @@ inline float half_fused(float a, float b, float c) {
   return narrow_to_odd(add_to_odd(product, static_cast<double>(c)));
 }
 // Unfused: the product is rounded first.
-inline float half_mad(float a, float b, float c) {
-  return float_of_half(half_of_float(a * b)) + c;
-}
+inline float half_mad(float a, float b, float c) { return float_of_half(half_of_float(a * b)) + c; }
 
 // ---- minimum and maximum: a number wins against NaN, -0 is less than +0
 
@@ -111,7 +121,9 @@ void extreme3(Wave& w, const Op& op) {
 template <bool kMax>
 float extreme3_or_nan(float a, float b, float c) {
   if (is_nan(a) || is_nan(b) || is_nan(c)) return float_of(kDefaultNan32);
-  const auto pick = [](float x, float y) { return kMax ? maximum(x, y, true) : minimum(x, y, true); };
+  const auto pick = [](float x, float y) {
+    return kMax ? maximum(x, y, true) : minimum(x, y, true);
+  };
   return pick(pick(a, b), c);
 }
 
@@ -158,32 +170,44 @@ void load_exponent(Wave& w, const Op& op) {  // v_ldexp: fp16 takes a 16-bit exp
 }
 
 template <class S>
-S round_even(S value) { return nearbyint(value); }
+S round_even(S value) {
+  return nearbyint(value);
+}
 template <class S>
-S round_down(S value) { return floor(value); }
+S round_down(S value) {
+  return floor(value);
+}
 template <class S>
-S round_up(S value) { return ceil(value); }
+S round_up(S value) {
+  return ceil(value);
+}
 template <class S>
-S truncated(S value) { return trunc(value); }
+S truncated(S value) {
+  return trunc(value);
+}
 
-#define WAVEJIT_GCN_FLOATS(T, S, suffix)                                                     \
-  make_float2<T, &add<S>>("v_add_" suffix), make_float2<T, &subtract<S>>("v_sub_" suffix),   \
-      make_float2<T, &subtract_reversed<S>>("v_subrev_" suffix),                             \
-      make_float2<T, &multiply<S>>("v_mul_" suffix),                                         \
-      Entry{"v_max_" suffix, &extreme2<T, true>, {T::kType, T::kType, T::kType}},            \
-      Entry{"v_min_" suffix, &extreme2<T, false>, {T::kType, T::kType, T::kType}},           \
-      make_float1<T, &round_even<S>>("v_rndne_" suffix),                                     \
-      make_float1<T, &round_down<S>>("v_floor_" suffix),                                     \
-      make_float1<T, &round_up<S>>("v_ceil_" suffix),                                        \
-      make_float1<T, &truncated<S>>("v_trunc_" suffix),                                      \
-      make_float1<T, &mantissa_of<S>>("v_frexp_mant_" suffix),                               \
-      Entry{"v_ldexp_" suffix, &load_exponent<T>, {T::kType, T::kType,                       \
-                                                   T::kType == Type::kF16 ? Type::kI16 : Type::kI32}}
+#define WAVEJIT_GCN_FLOATS(T, S, suffix)                                                   \
+  make_float2<T, &add<S>>("v_add_" suffix), make_float2<T, &subtract<S>>("v_sub_" suffix), \
+      make_float2<T, &subtract_reversed<S>>("v_subrev_" suffix),                           \
+      make_float2<T, &multiply<S>>("v_mul_" suffix),                                       \
+      Entry{"v_max_" suffix, &extreme2<T, true>, {T::kType, T::kType, T::kType}},          \
+      Entry{"v_min_" suffix, &extreme2<T, false>, {T::kType, T::kType, T::kType}},         \
+      make_float1<T, &round_even<S>>("v_rndne_" suffix),                                   \
+      make_float1<T, &round_down<S>>("v_floor_" suffix),                                   \
+      make_float1<T, &round_up<S>>("v_ceil_" suffix),                                      \
+      make_float1<T, &truncated<S>>("v_trunc_" suffix),                                    \
+      make_float1<T, &mantissa_of<S>>("v_frexp_mant_" suffix), Entry {                     \
+    "v_ldexp_" suffix, &load_exponent<T>, {                                                \
+      T::kType, T::kType, T::kType == Type::kF16 ? Type::kI16 : Type::kI32                 \
+    }                                                                                      \
+  }
 
-#define WAVEJIT_GCN_OF_3(T, suffix)                                                             \
-  Entry{"v_min3_" suffix, &extreme3<T, Of3::kMin>, {T::kType, T::kType, T::kType, T::kType}},   \
+#define WAVEJIT_GCN_OF_3(T, suffix)                                                               \
+  Entry{"v_min3_" suffix, &extreme3<T, Of3::kMin>, {T::kType, T::kType, T::kType, T::kType}},     \
       Entry{"v_max3_" suffix, &extreme3<T, Of3::kMax>, {T::kType, T::kType, T::kType, T::kType}}, \
-      Entry{"v_med3_" suffix, &extreme3<T, Of3::kMedian>, {T::kType, T::kType, T::kType, T::kType}}
+      Entry {                                                                                     \
+    "v_med3_" suffix, &extreme3<T, Of3::kMedian>, { T::kType, T::kType, T::kType, T::kType }      \
+  }
 
 template <class T, class S>
 constexpr Entry make_accumulate(const char* name) {

@@ -13,26 +13,46 @@ inline U bit_xor(U a, U b) { return a ^ b; }
 inline U bit_xnor(U a, U b) { return ~(a ^ b); }
 inline U bit_not(U a) { return ~a; }
 template <class S>
-S same(S a) { return a; }
+S same(S a) {
+  return a;
+}
 
 template <class S>
-S plus(S a, S b) { return a + b; }
+S plus(S a, S b) {
+  return a + b;
+}
 template <class S>
-S minus(S a, S b) { return a - b; }
+S minus(S a, S b) {
+  return a - b;
+}
 template <class S>
-S minus_reversed(S a, S b) { return b - a; }
+S minus_reversed(S a, S b) {
+  return b - a;
+}
 template <class S>
-S times(S a, S b) { return a * b; }
+S times(S a, S b) {
+  return a * b;
+}
 template <class S>
-S smaller(S a, S b) { return a < b ? a : b; }
+S smaller(S a, S b) {
+  return a < b ? a : b;
+}
 template <class S>
-S larger(S a, S b) { return a > b ? a : b; }
+S larger(S a, S b) {
+  return a > b ? a : b;
+}
 template <class S>
-S smallest(S a, S b, S c) { return smaller(smaller(a, b), c); }
+S smallest(S a, S b, S c) {
+  return smaller(smaller(a, b), c);
+}
 template <class S>
-S largest(S a, S b, S c) { return larger(larger(a, b), c); }
+S largest(S a, S b, S c) {
+  return larger(larger(a, b), c);
+}
 template <class S>
-S middle(S a, S b, S c) { return larger(smaller(a, b), smaller(larger(a, b), c)); }
+S middle(S a, S b, S c) {
+  return larger(smaller(a, b), smaller(larger(a, b), c));
+}
 
 inline U shift_left(U n, U a) { return a << (n & 31); }
 inline U shift_right(U n, U a) { return a >> (n & 31); }
@@ -53,9 +73,7 @@ inline U add3(U a, U b, U c) { return a + b + c; }
 inline U xor_add(U a, U b, U c) { return (a ^ b) + c; }
 inline uint64_t shift_add64(uint64_t a, U n, uint64_t b) { return (a << (n & 7)) + b; }
 
-inline U field(U a, U first, U width) {
-  return (a >> (first & 31)) & ((1u << (width & 31)) - 1);
-}
+inline U field(U a, U first, U width) { return (a >> (first & 31)) & ((1u << (width & 31)) - 1); }
 inline I field_signed(U a, U first, U width) {
   const U n = width & 31;
   if (n == 0) return 0;
@@ -74,7 +92,8 @@ inline U low24(U a) { return a & 0xffffffu; }
 inline I low24_signed(I a) { return static_cast<I>(static_cast<U>(a) << 8) >> 8; }
 inline U product24(U a, U b) { return low24(a) * low24(b); }
 inline U product24_signed(U a, U b) {
-  return static_cast<U>(low24_signed(static_cast<I>(a))) * static_cast<U>(low24_signed(static_cast<I>(b)));
+  return static_cast<U>(low24_signed(static_cast<I>(a))) *
+         static_cast<U>(low24_signed(static_cast<I>(b)));
 }
 inline U high_product24(U a, U b) { return static_cast<U>(uint64_t{low24(a)} * low24(b) >> 32); }
 inline I high_product24_signed(I a, I b) {
@@ -143,7 +162,8 @@ template <int kBits, bool kSigned>
 inline U dot(U a, U b, U c) {
   for (int i = 0; i < 32; i += kBits) {
     const U x = a << (32 - kBits - i), y = b << (32 - kBits - i);
-    c += kSigned ? static_cast<U>((static_cast<I>(x) >> (32 - kBits)) * (static_cast<I>(y) >> (32 - kBits)))
+    c += kSigned ? static_cast<U>((static_cast<I>(x) >> (32 - kBits)) *
+                                  (static_cast<I>(y) >> (32 - kBits)))
                  : (x >> (32 - kBits)) * (y >> (32 - kBits));
   }
   return c;
@@ -172,15 +192,16 @@ template <class T, class S, auto f, auto g>
 constexpr Entry make_sum(const char* name) {
   return {name, &binary<T, T, T, f>, {T::kType, T::kType, T::kType}, 1, &binary<T, T, T, g>};
 }
-#define WAVEJIT_GCN_SUMS(T, S, Wide, low, high, suffix)                                       \
-  make_sum<T, S, &plus<S>, &clamped_sum<S, Wide, low, high, 1, false>>("v_add_" suffix),      \
+#define WAVEJIT_GCN_SUMS(T, S, Wide, low, high, suffix)                                        \
+  make_sum<T, S, &plus<S>, &clamped_sum<S, Wide, low, high, 1, false>>("v_add_" suffix),       \
       make_sum<T, S, &minus<S>, &clamped_sum<S, Wide, low, high, -1, false>>("v_sub_" suffix), \
-      make_sum<T, S, &minus_reversed<S>, &clamped_sum<S, Wide, low, high, -1, true>>("v_subrev_" suffix)
+      make_sum<T, S, &minus_reversed<S>, &clamped_sum<S, Wide, low, high, -1, true>>(          \
+          "v_subrev_" suffix)
 
-#define WAVEJIT_GCN_ORDERED(T, S, suffix)                                             \
+#define WAVEJIT_GCN_ORDERED(T, S, suffix)                                                    \
   make2<T, T, T, &smaller<S>>("v_min_" suffix), make2<T, T, T, &larger<S>>("v_max_" suffix), \
-      make3<T, T, T, T, &smallest<S>>("v_min3_" suffix),                              \
-      make3<T, T, T, T, &largest<S>>("v_max3_" suffix),                               \
+      make3<T, T, T, T, &smallest<S>>("v_min3_" suffix),                                     \
+      make3<T, T, T, T, &largest<S>>("v_max3_" suffix),                                      \
       make3<T, T, T, T, &middle<S>>("v_med3_" suffix)
 
 // gfx950's v_bitop3: the table's eight bits lie in the encoding's abs, omod and neg fields.

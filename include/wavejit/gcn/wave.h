@@ -56,14 +56,14 @@ struct Wave {
   Mode mode;
   Stop stop;
   uint64_t unknown_half[2];  // lanes whose 64-bit operand has an unwritten low or high half
-  uint64_t dpp_lanes;  // lanes whose DPP source exists: the others keep their value
-  uint64_t lanes;      // those the wave was started with
-  uint64_t bypassed;   // lanes that a barrier was passed without
+  uint64_t dpp_lanes;        // lanes whose DPP source exists: the others keep their value
+  uint64_t lanes;            // those the wave was started with
+  uint64_t bypassed;         // lanes that a barrier was passed without
   uint32_t bypassed_at;
   uint32_t waiting_at;  // the barrier's instruction
   uint64_t executed;
-  Counter memory;  // vmcnt
-  Counter shared;  // the part of lgkmcnt that completes in order: LDS
+  Counter memory;   // vmcnt
+  Counter shared;   // the part of lgkmcnt that completes in order: LDS
   Counter scalars;  // the part that does not: scalar loads
   Block* block;
   Machine* machine;
@@ -89,13 +89,15 @@ inline bool is_full(const Wave& w) { return w.exec == ~uint64_t{0}; }
 
 [[noreturn, gnu::cold]] inline void raise_scalar(const Wave& w, int reg) {
   if (w.scalar_state[reg] & kLoading) {
-    raise(FaultKind::kMissingWait, w.exec, "s%d is used before the s_waitcnt lgkmcnt(0) that guards its load", reg);
+    raise(FaultKind::kMissingWait, w.exec,
+          "s%d is used before the s_waitcnt lgkmcnt(0) that guards its load", reg);
   }
   raise(FaultKind::kUninitialisedRead, w.exec, "s%d was never written", reg);
 }
 
 inline uint32_t read_scalar(const Wave& w, int reg) {
-  if (w.scalar_state[reg]) [[unlikely]] raise_scalar(w, reg);
+  if (w.scalar_state[reg]) [[unlikely]]
+    raise_scalar(w, reg);
   return w.scalar[reg];
 }
 
@@ -112,14 +114,15 @@ inline uint64_t read_scalar64(const Wave& w, int reg) {
   return read_scalar(w, reg) | uint64_t{read_scalar(w, reg + 1)} << 32;
 }
 
-// As with vectors: what only is passed on, or shifted along with a half that matters, may be unknown.
-// The states of both registers; a load under way is an error.
+// As with vectors: what only is passed on, or shifted along with a half that matters, may be
+// unknown. The states of both registers; a load under way is an error.
 struct PairState {
   uint8_t low, high;
 };
 inline PairState pair_state(const Wave& w, int reg) {
   const PairState state{w.scalar_state[reg], w.scalar_state[reg + 1]};
-  if ((state.low | state.high) & kLoading) [[unlikely]] raise_scalar(w, state.low & kLoading ? reg : reg + 1);
+  if ((state.low | state.high) & kLoading) [[unlikely]]
+    raise_scalar(w, state.low & kLoading ? reg : reg + 1);
   return state;
 }
 
@@ -140,21 +143,24 @@ inline const char* bank_of(int reg) { return reg < 256 ? "v" : "a"; }
 [[noreturn, gnu::cold]] inline void raise_vector(const Wave& w, int reg, uint64_t lanes) {
   const uint64_t bad = w.blocked[reg] & lanes;
   if (w.pending[reg] & lanes) {
-    raise(FaultKind::kMissingWait, bad, "%s%d is used before the s_waitcnt that guards its load", bank_of(reg), reg % 256);
+    raise(FaultKind::kMissingWait, bad, "%s%d is used before the s_waitcnt that guards its load",
+          bank_of(reg), reg % 256);
   }
   raise(FaultKind::kUninitialisedRead, bad, "%s%d was never written", bank_of(reg), reg % 256);
 }
 
 inline void check_read(const Wave& w, int reg, uint64_t lanes) {
-  if (w.blocked[reg] & lanes) [[unlikely]] raise_vector(w, reg, lanes);
+  if (w.blocked[reg] & lanes) [[unlikely]]
+    raise_vector(w, reg, lanes);
 }
 inline void check_read(const Wave& w, int reg) { check_read(w, reg, w.exec); }
 
-// Lanes of EXEC that hold nothing known, for instructions that only pass a value on. Compilers pass on
-// what nobody looks at; what is still loading is an error even so.
+// Lanes of EXEC that hold nothing known, for instructions that only pass a value on. Compilers pass
+// on what nobody looks at; what is still loading is an error even so.
 inline uint64_t unknown_lanes(const Wave& w, int reg) {
   const uint64_t lanes = w.blocked[reg] & w.exec;
-  if (lanes & w.pending[reg]) [[unlikely]] raise_vector(w, reg, lanes & w.pending[reg]);
+  if (lanes & w.pending[reg]) [[unlikely]]
+    raise_vector(w, reg, lanes & w.pending[reg]);
   return lanes;
 }
 
@@ -162,7 +168,9 @@ inline uint64_t unknown_lanes(const Wave& w, int reg) {
 inline void note_written(Wave& w, int reg, uint64_t lanes) {
   if (w.loading[reg]) [[unlikely]] {
     if (w.blocked[reg] & lanes) {
-      raise(FaultKind::kMissingWait, lanes, "%s%d is overwritten before the s_waitcnt that guards its load", bank_of(reg), reg % 256);
+      raise(FaultKind::kMissingWait, lanes,
+            "%s%d is overwritten before the s_waitcnt that guards its load", bank_of(reg),
+            reg % 256);
     }
   }
   w.blocked[reg] &= ~lanes;
@@ -189,7 +197,8 @@ inline void land_oldest(Wave& w, Counter& counter, int count) {
 inline void depart(Wave& w, Counter& counter, int reg, int count) {
   if (!w.checks) return;
   if (counter.size == Counter::kCapacity - 1) land_oldest(w, counter, 1);  // the hardware stalls
-  counter.entries[counter.size++] = {w.exec, static_cast<uint16_t>(reg), static_cast<uint8_t>(count)};
+  counter.entries[counter.size++] = {w.exec, static_cast<uint16_t>(reg),
+                                     static_cast<uint8_t>(count)};
   for (int i = 0; i < count; ++i) {
     ++w.loading[reg + i];
     w.pending[reg + i] |= w.exec;
@@ -202,7 +211,8 @@ inline void depart_scalar(Wave& w, int reg, int count) {
   if (w.scalars.size == Counter::kCapacity - 1) {
     raise(FaultKind::kMissingWait, w.exec, "%d scalar loads without a wait", w.scalars.size);
   }
-  w.scalars.entries[w.scalars.size++] = {0, static_cast<uint16_t>(reg), static_cast<uint8_t>(count)};
+  w.scalars.entries[w.scalars.size++] = {0, static_cast<uint16_t>(reg),
+                                         static_cast<uint8_t>(count)};
   memset(w.scalar_state + reg, kLoading, count);
 }
 

@@ -135,10 +135,10 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   const HipDevice current(runtime, device);
   void* stream = emulated ? nullptr : TVMFFIEnvGetStream(shape.device.type, device);
   void* arguments[] = {const_cast<Params*>(&params)};
-  const int status = runtime.launch(
-      *handle, static_cast<unsigned>(shape.grid), static_cast<unsigned>(shape.grid_y), 1,
-      static_cast<unsigned>(shape.block), 1, 1, static_cast<unsigned>(shape.shared_bytes), stream,
-      arguments, nullptr);
+  const int status =
+      runtime.launch(*handle, static_cast<unsigned>(shape.grid),
+                     static_cast<unsigned>(shape.grid_y), 1, static_cast<unsigned>(shape.block), 1,
+                     1, static_cast<unsigned>(shape.shared_bytes), stream, arguments, nullptr);
   if (status != 0) {
     char what[160];
     snprintf(what, sizeof what, "launch of %lld x %lld blocks of %d lanes with %d bytes shared",

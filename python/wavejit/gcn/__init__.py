@@ -1,8 +1,8 @@
 """Executes compiled gfx942 and gfx950 code objects on the CPU, instruction by instruction.
 
-`CodeObject.parse(bytes)`, `Machine(code_object)`, `.map(...)` the memory that the kernels may touch,
-`.launch(...)`. The room knows no kernel and no engine; it asks `wavejit.executor` for the compiled
-part and for the disassembler.
+`CodeObject.parse(bytes)`, `Machine(code_object)`, `.map(...)` the memory that the kernels may
+touch, `.launch(...)`. The room knows no kernel and no engine; it asks `wavejit.executor` for the
+compiled part and for the disassembler.
 """
 
 from wavejit.gcn.code_object import CodeObject, Kernel

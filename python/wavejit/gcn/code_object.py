@@ -13,7 +13,13 @@ from wavejit.gcn.errors import CodeObjectError
 ARCHES = {0x4C: "gfx942", 0x4F: "gfx950"}
 # Chips that one may bring by mistake, by the number in the ELF's flags.
 _OTHERS = {0x3F: "gfx90a", 0x40: "gfx940", 0x4B: "gfx941", 0x41: "gfx1100", 0x4E: "gfx1201"}
-_OTHERS |= {0x48: "gfx1200", 0x36: "gfx1030", 0x2F: "gfx906", 0x30: "gfx908", 0x5F: "gfx9-4-generic"}
+_OTHERS |= {
+    0x48: "gfx1200",
+    0x36: "gfx1030",
+    0x2F: "gfx906",
+    0x30: "gfx908",
+    0x5F: "gfx9-4-generic",
+}
 _MACHINES = {62: "x86-64", 183: "AArch64", 190: "CUDA", 3: "x86", 243: "RISC-V"}
 _AMDGPU = 224
 _HSA = 64  # the operating system's number in the ELF of an HSA code object
@@ -192,7 +198,11 @@ def _identify(data: bytes) -> tuple[str, int]:
     """The chip's name and the code object's version, or an error that says what this is."""
     want = "a gfx942 or gfx950 code object"
     if data[:4] != b"\x7fELF":
-        hint = " (an offload bundle: take the code object out of it)" if b"OFFLOAD" in data[:24] else ""
+        hint = (
+            " (an offload bundle: take the code object out of it)"
+            if b"OFFLOAD" in data[:24]
+            else ""
+        )
         raise CodeObjectError(f"expected {want}, got {data[:4]!r}...: not an ELF{hint}")
     if len(data) < 64 or data[4] != 2:
         raise CodeObjectError(f"expected {want}, got an ELF of 32 bits or a part of one")
@@ -237,9 +247,7 @@ def _sections(data: bytes) -> list[Section]:
     size, count, names = struct.unpack_from("<HHH", data, 58)
     raw = [struct.unpack_from("<IIQQQQIIQQ", data, start + i * size) for i in range(count)]
     strings = raw[names][4]
-    return [
-        Section(_text(data, strings + r[0]), r[1], r[3], r[4], r[5], r[6]) for r in raw
-    ]
+    return [Section(_text(data, strings + r[0]), r[1], r[3], r[4], r[5], r[6]) for r in raw]
 
 
 def _text(data: bytes, at: int) -> str:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from wavejit.gcn.disassemble import Instruction
 
 NONE, VECTOR, SCALAR, INTEGER, FLOAT, LITERAL, SPECIAL = range(7)
 _NEGATIVE, _ABSOLUTE, _SIGN_EXTEND = 1, 2, 4
-_CLAMP, _RETURNS, _OFFEN, _IDXEN, _TO_SHARED, _BOUND_CTRL, _SDWA, _OP_SEL = (1 << i for i in range(8))
+_CLAMP, _RETURNS, _OFFEN, _IDXEN, _TO_SHARED, _BOUND_CTRL, _SDWA, _OP_SEL = (
+    1 << i for i in range(8)
+)
 _MAX_OPERANDS = 7
 _OPERAND = struct.Struct("<BBHBBBBQ")
 _HEAD = struct.Struct("<IIHHiiII20B")
@@ -29,20 +33,16 @@ _SPECIALS = ("scc", "vccz", "execz", "shared_base", "shared_limit", "private_bas
 _SPECIAL = {f"src_{name}": number for number, name in enumerate(_SPECIALS)}
 _REGISTER = re.compile(r"(v|s|a|ttmp)(?:(\d+)|\[(\d+):(\d+)\])$")
 _FIRST = {"v": 0, "a": 256, "s": 0, "ttmp": 108}
-_DPP = {
-    name: number
-    for number, name in enumerate(
-        "quad_perm row_shl row_shr row_ror wave_shl wave_rol wave_shr wave_ror row_mirror "
-        "row_half_mirror row_bcast row_newbcast".split(),
-        1,
-    )
-}
+_DPP_NAMES = ("quad_perm", "row_shl", "row_shr", "row_ror", "wave_shl", "wave_rol", "wave_shr")
+_DPP_NAMES += ("wave_ror", "row_mirror", "row_half_mirror", "row_bcast", "row_newbcast")
+_DPP = {name: number for number, name in enumerate(_DPP_NAMES, 1)}
 _SELECT = {f"BYTE_{i}": i for i in range(4)} | {"WORD_0": 4, "WORD_1": 5, "DWORD": 6}
 _UNUSED = {"UNUSED_PAD": 0, "UNUSED_SEXT": 1, "UNUSED_PRESERVE": 2}
 _OMOD = {"mul:2": 1, "mul:4": 2, "div:2": 3}
 _FLAGS = {"clamp": _CLAMP, "sc0": _RETURNS, "glc": _RETURNS, "offen": _OFFEN, "idxen": _IDXEN}
 _FLAGS |= {"lds": _TO_SHARED, "fi:1": _BOUND_CTRL, "bound_ctrl:1": _BOUND_CTRL}
-_IGNORED = frozenset(("nt", "sc1", "slc", "off", "gds"))
+_IGNORED = frozenset(("nt", "sc1", "slc", "off"))
+_IN_THE_ENCODING = ("offset:swizzle(", "vmcnt(", "lgkmcnt(", "expcnt(")
 _TWO_HALVES = re.compile(r"v_(pk_|dot|fma_mix|mad_mix|mfma|smfmac)")
 _SUFFIX = re.compile(r"_(e32|e64|dpp|sdwa|e64_dpp)$")
 
@@ -155,6 +155,25 @@ def _target(instruction: Instruction, index: dict[int, int]) -> int:
 # ---- the grammar
 
 
+def _number(text: str) -> int:
+    return int(text, 0)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part, 0) for part in text.strip("[]").split(","))
+
+
+# modifier -> where its value goes, and what reads it
+_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    **{name: (name, _number) for name in ("offset", "offset1", "row_mask", "bank_mask")},
+    **{name: (name, _numbers) for name in ("op_sel", "op_sel_hi", "neg_lo", "neg_hi")},
+    "offset0": ("offset", _number),
+    "bitop3": ("offset1", _number),
+    "dst_sel": ("dst_select", _SELECT.__getitem__),
+    "dst_unused": ("dst_unused", _UNUSED.__getitem__),
+}
+
+
 @lru_cache(maxsize=1 << 16)
 def _parse(text: str) -> tuple[tuple[bytes, ...], _Fields]:
     operands: list[bytes] = []
@@ -232,48 +251,23 @@ def _plain(text: str) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part, 0) for part in text.strip("[]").split(","))
-
-
 def _modifier(text: str, fields: _Fields) -> None:
     """Apply one modifier; one that is not known marks the instruction."""
+    name, _, value = text.partition(":")
     if text in _FLAGS:
         fields.flags |= _FLAGS[text]
-        return
-    if text in _OMOD:
+    elif text in _OMOD:
         fields.omod = _OMOD[text]
-        return
-    if text in _IGNORED or text.startswith(("swizzle(", "vmcnt(", "lgkmcnt(", "expcnt(")):
-        return
-    name, _, value = text.partition(":")
-    if name in _DPP:
+    elif name in _DPP:
         fields.dpp = _DPP[name]
         fields.dpp_value = _dpp_value(name, value)
-    elif name in ("offset", "offset0", "offset1", "bitop3"):
-        _set_offset(name, value, fields)
-    elif name in ("row_mask", "bank_mask"):
-        setattr(fields, name, int(value, 0))
-    elif name in ("op_sel", "op_sel_hi", "neg_lo", "neg_hi"):
-        setattr(fields, name, _numbers(value))
     elif name in ("src0_sel", "src1_sel"):
         fields.sources[int(name[3])] = _SELECT[value]
-    elif name == "dst_sel":
-        fields.dst_select = _SELECT[value]
-    elif name == "dst_unused":
-        fields.dst_unused = _UNUSED[value]
-    else:
+    elif name in _VALUES and not value.startswith("swizzle("):  # that one is in the encoding
+        attribute, parse = _VALUES[name]
+        setattr(fields, attribute, parse(value))
+    elif text not in _IGNORED and not text.startswith(_IN_THE_ENCODING):
         fields.unknown = True
-
-
-def _set_offset(name: str, value: str, fields: _Fields) -> None:
-    if value.startswith("swizzle("):
-        return  # the executor reads the pattern from the encoding
-    number = int(value, 0)
-    if name in ("offset1", "bitop3"):
-        fields.offset1 = number
-    else:
-        fields.offset = number
 
 
 def _dpp_value(name: str, value: str) -> int:

@@ -51,5 +51,7 @@ def run(command: list[str]) -> str:
     plain = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=plain)
     if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[:400]}")
+        raise RuntimeError(
+            f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[:400]}"
+        )
     return done.stdout

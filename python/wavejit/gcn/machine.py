@@ -67,7 +67,9 @@ class Machine:
     def map(self, address: int, nbytes: int, name: str, writable: bool = True) -> None:
         """Let kernels touch `nbytes` bytes from the host's `address`; `name` is for messages."""
         if nbytes < 0 or address < 0:
-            raise ValueError(f"{name}: expected a positive address and size, got {address}, {nbytes}")
+            raise ValueError(
+                f"{name}: expected a positive address and size, got {address}, {nbytes}"
+            )
         if nbytes:
             self._mappings.append(Mapping(address, nbytes, name, writable))
 
@@ -126,10 +128,14 @@ class Machine:
         if threads > most:
             raise ValueError(f"{kernel.name}: {threads} threads a block, at most {most}")
         if shared > SHARED_BYTES[self.code_object.arch]:
-            raise ValueError(f"{kernel.name}: {shared} bytes of shared memory are more than there are")
+            raise ValueError(
+                f"{kernel.name}: {shared} bytes of shared memory are more than there are"
+            )
         explicit = max((a.offset + a.size for a in kernel.explicit_args), default=0)
         if len(kernarg) < explicit:
-            raise ValueError(f"{kernel.name}: {len(kernarg)} bytes of arguments, expected {explicit}")
+            raise ValueError(
+                f"{kernel.name}: {len(kernarg)} bytes of arguments, expected {explicit}"
+            )
         if kernel.wavefront_size != WAVE:
             raise ValueError(f"{kernel.name}: compiled for waves of {kernel.wavefront_size}")
 

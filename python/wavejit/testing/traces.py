@@ -54,9 +54,7 @@ def rows(arch: str, kernel: str, cases: Sequence[str] | None = None) -> list[dic
     return found
 
 
-def lines(
-    arch: str, kernel: str, cases: Sequence[str] | None, count: int
-) -> list[dict[str, Any]]:
+def lines(arch: str, kernel: str, cases: Sequence[str] | None, count: int) -> list[dict[str, Any]]:
     """The `count` source lines of the op `kernel` that execute most, over all cases."""
     runs: Counter[str] = Counter()
     for case in cases or parity.cases():
