@@ -144,6 +144,10 @@ class Runtime:
         addresses = [ctypes.cast(call, ctypes.c_void_p).value for call in self._calls]
         self.functions = (ctypes.c_void_p * len(addresses))(*addresses)
 
+    def machine_memory(self) -> list[tuple[int, int, str]]:
+        """What the kernels of the call may touch."""
+        return self.memory
+
     def take_raised(self) -> Exception | None:
         """The exception that ended the last launch, once."""
         raised, self._raised = self._raised, None
@@ -177,7 +181,7 @@ class Runtime:
             assert self._code is not None
             run = _active[-1] if _active else self._default
             machine = gcn.Machine(self._code, run.checks, run.perturb, locate=self._lines.source_of)
-            for extent in self.memory:
+            for extent in self.machine_memory():
                 machine.map(*extent)
             name = self._kernels[handle - 1]
             kernarg = _explicit_arguments(self._code.kernels[name], params)

@@ -38,6 +38,18 @@ inline uint32_t segments_of(const uint64_t* address, uint64_t lanes, int bytes, 
   return distinct;
 }
 
+// Lane by lane: the first that reaches outside is named, with all others that do.
+inline void check_each(Wave& w, const Reach& reach, int bytes, bool writes) {
+  uint64_t bad = 0;
+  for (uint64_t rest = reach.global; rest; rest &= rest - 1) {
+    const int lane = __builtin_ctzll(rest);
+    const uint64_t first = reach.address[lane];
+    const Region* region = find_region(*w.machine, first, first + bytes);
+    if (!region || (writes && !region->writable)) bad |= uint64_t{1} << lane;
+  }
+  if (bad) check_address(w, reach.address[__builtin_ctzll(bad)], bytes, writes, bad);
+}
+
 inline void reach_global(Wave& w, const Op& op, int bytes, bool writes, Reach& reach) {
   uint64_t lowest = ~uint64_t{0}, highest = 0;
   for (uint64_t rest = reach.global; rest; rest &= rest - 1) {
@@ -48,12 +60,7 @@ inline void reach_global(Wave& w, const Op& op, int bytes, bool writes, Reach& r
     reach.at[lane] = reinterpret_cast<uint8_t*>(address);
   }
   const Region* region = find_region(*w.machine, lowest, highest + bytes);
-  if (!region || (writes && !region->writable)) {
-    for (uint64_t rest = reach.global; rest; rest &= rest - 1) {
-      const int lane = __builtin_ctzll(rest);
-      check_address(w, reach.address[lane], bytes, writes, lane);
-    }
-  }
+  if (!region || (writes && !region->writable)) check_each(w, reach, bytes, writes);
   Count& count = count_of(w, op);
   count.bytes += static_cast<uint64_t>(bytes) * __builtin_popcountll(reach.global);
   const uint64_t origin = region ? region->address : 0;

@@ -160,9 +160,15 @@ inline float scaled_fused(float a, float b, float c, int by) {
   return static_cast<float>(ldexp(sum, by));
 }
 inline double scaled_fused(double a, double b, double c, int by) {
-  const Quad sum = static_cast<Quad>(a) * b + c;
-  const Quad power = static_cast<Quad>(ldexp(1.0, by));
-  return static_cast<double>(sum * power);
+  const double scaled = ldexp(fused(a, b, c), by);
+  if (exponent_of(scaled) != 0) return scaled;    // scaling has not rounded
+  const Quad product = static_cast<Quad>(a) * b;  // exact
+  Quad sum = product + c;
+  const Quad part = sum - product;
+  const Quad error = (product - (sum - part)) + (c - part);
+  const Quad step = sum * static_cast<Quad>(0x1p-112) * (sum < 0 ? -1 : 1);
+  if (error != 0) sum += error > 0 ? step : -step;  // to the side of the exact sum
+  return static_cast<double>(sum * static_cast<Quad>(ldexp(1.0, by)));
 }
 
 template <class T>

@@ -118,13 +118,13 @@ inline void place_fault(Launch& launch, const Wave& w, uint32_t op, const Fault&
 
 inline bool run_guarded(Launch& launch, Wave& w) {
   constexpr uint64_t kSlice = 1 << 16;
+  const uint64_t left = launch.machine.instruction_limit - w.executed;
   try {
-    run_wave(w, kSlice);
-    if (w.stop == Stop::kNot && w.executed >= launch.machine.instruction_limit) {
-      raise(FaultKind::kRunawayLoop, w.exec, "the wave has executed %llu instructions",
-            static_cast<unsigned long long>(w.executed));
-    }
-    return true;
+    run_wave(w, left < kSlice ? left : kSlice);
+    if (w.stop != Stop::kNot || w.executed < launch.machine.instruction_limit) return true;
+    ++w.pc;  // so that the next instruction is named
+    raise(FaultKind::kRunawayLoop, w.exec, "the wave has executed %llu instructions",
+          static_cast<unsigned long long>(w.executed));
   } catch (const Fault& fault) {
     place_fault(launch, w, w.pc - 1, fault);
     return false;
@@ -133,6 +133,7 @@ inline bool run_guarded(Launch& launch, Wave& w) {
 
 // All living waves wait: at one barrier, or the block is broken.
 inline bool pass_barrier(Launch& launch) {
+  const Op* ops = launch.machine.ops;
   const Wave* first = nullptr;
   for (uint32_t i = 0; i < launch.block.wave_count; ++i) {
     Wave& w = launch.waves[i];
@@ -141,8 +142,8 @@ inline bool pass_barrier(Launch& launch) {
     if (w.waiting_at != first->waiting_at && launch.machine.checks) {
       Fault fault{FaultKind::kDivergentBarrier, w.exec, {}};
       snprintf(fault.what, sizeof fault.what,
-               "waves %u and %u wait at different barriers (instructions %u and %u)", first->index,
-               w.index, first->waiting_at, w.waiting_at);
+               "waves %u and %u wait at different barriers (pc 0x%x and 0x%x)", first->index,
+               w.index, ops[first->waiting_at].pc, ops[w.waiting_at].pc);
       place_fault(launch, w, w.waiting_at, fault);
       return false;
     }

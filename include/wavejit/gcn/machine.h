@@ -82,9 +82,8 @@ inline const Region* find_region(Machine& m, uint64_t first, uint64_t end) {
   return nullptr;
 }
 
-inline void check_address(Wave& w, uint64_t address, int bytes, bool writes, int lane) {
+inline void check_address(Wave& w, uint64_t address, int bytes, bool writes, uint64_t lanes) {
   const Region* region = find_region(*w.machine, address, address + bytes);
-  const uint64_t lanes = lane < 0 ? w.exec : uint64_t{1} << lane;
   if (!region) raise_bounds(lanes, address, bytes, writes ? "store" : "load");
   if (writes && !region->writable) raise_bounds(lanes, address, bytes, "store to read-only memory");
 }
@@ -176,10 +175,9 @@ inline void note_shared_atomic(Wave& w, uint32_t address, int bytes, int lane) {
 
 // A store or a barrier by lanes that a barrier was passed without.
 [[noreturn, gnu::cold]] inline void raise_bypassed(const Wave& w) {
-  raise(
-      FaultKind::kDivergentBarrier, w.bypassed & w.exec,
-      "these lanes did not reach the barrier at instruction %u that the rest of their wave passed",
-      w.bypassed_at);
+  raise(FaultKind::kDivergentBarrier, w.bypassed & w.exec,
+        "these lanes did not reach the barrier at pc 0x%x that the rest of their wave passed",
+        w.machine->ops[w.bypassed_at].pc);
 }
 inline void check_bypassed(const Wave& w) {
   if (w.bypassed & w.exec) [[unlikely]]

@@ -102,7 +102,7 @@ inline void load_to_shared(Wave& w, const Op& op) {
 
 inline void land_scalars(Wave& w, const Op& op, uint64_t address, int words) {
   const int reg = op.operands[0].reg;
-  check_address(w, address, 4 * words, false, -1);
+  check_address(w, address, 4 * words, false, w.exec);
   for (int i = 0; i < words; ++i) {
     if (w.scalar_state[reg + i] & kLoading) raise_scalar(w, reg + i);
   }

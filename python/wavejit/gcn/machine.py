@@ -19,6 +19,7 @@ SHARED_BYTES = {"gfx942": 64 << 10, "gfx950": 160 << 10}
 _STACK_BYTES = 16 << 10  # of a lane whose stack's size the compiler does not know
 _PROGRAMS: OrderedDict[str, native.Loaded] = OrderedDict()
 _MAX_PROGRAMS = 64
+_NEAR = 1 << 20  # bytes that an address may be off and still be told by its neighbour
 # COMPUTE_PGM_RSRC2 and kernel code properties of the descriptor
 _BLOCK_ID_BITS = (7, 8, 9)
 _USER_SGPRS = ((0, 4), (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 1))
@@ -225,6 +226,8 @@ class Machine:
             return ""
         address = int(digits.split()[0].rstrip(","), 16)
         near = min(self._mappings, key=lambda m: _distance(m, address))
+        if _distance(near, address) > _NEAR:
+            return ", far from all mapped memory"
         if address < near.address:
             where = f"{near.address - address} bytes before"
         elif address >= near.address + near.nbytes:
