@@ -24,6 +24,8 @@ _MACHINES = {62: "x86-64", 183: "AArch64", 190: "CUDA", 3: "x86", 243: "RISC-V"}
 _AMDGPU = 224
 _HSA = 64  # the operating system's number in the ELF of an HSA code object
 _VERSIONS = {3: 5, 4: 6}  # EI_ABIVERSION -> code object version
+_DAMAGE = (struct.error, IndexError, KeyError, AttributeError, TypeError, ValueError)
+_MOST_BYTES = 1 << 30  # of memory that an object may ask for
 _NOTE = 32
 _RELATIVE64 = 13
 
@@ -93,10 +95,10 @@ class CodeObject:
         self.arch, self.version = _identify(data)
         try:
             self._read()
-        except (struct.error, IndexError, ValueError) as error:
-            if isinstance(error, CodeObjectError):
-                raise
-            raise CodeObjectError(f"a damaged {self.arch} code object: {error}") from error
+        except CodeObjectError:
+            raise
+        except _DAMAGE as error:
+            raise CodeObjectError(f"a damaged {self.arch} code object: {error!r}") from error
 
     @staticmethod
     def parse(data: bytes) -> CodeObject:
@@ -122,6 +124,8 @@ class CodeObject:
     def _read(self) -> None:
         self._loads, self.segments = _segments(self.data)
         self.size = max((s.offset + s.size for s in self.segments), default=0)
+        if self.size > _MOST_BYTES:
+            raise CodeObjectError(f"the code object asks for {self.size} bytes of memory")
         self._sections = _sections(self.data)
         self.symbols = self._symbols()
         text = next((s for s in self._sections if s.name == ".text"), None)

@@ -162,6 +162,8 @@ class Machine:
     ) -> native.LaunchRequest:
         first, second, _ = kernel.resources
         entry = kernel.entry + (_PRELOAD_SKIP if kernel.preload & 0x7F else 0)
+        if entry not in self._loaded.program.index:
+            raise ValueError(f"{kernel.name}: no instruction at its entry {entry:#x}")
         request = native.LaunchRequest(
             program=self._loaded.handle,
             image=self._loaded.address,
