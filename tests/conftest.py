@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 
@@ -41,8 +42,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if "device" in metafunc.fixturenames and "device" not in chosen:  # a test may name its own
+    marks = metafunc.definition.iter_markers("parametrize")
+    named = {name for mark in marks for name in re.findall(r"\w+", str(mark.args[0]))}
+    if "device" in metafunc.fixturenames and "device" not in named:  # a test may name its own
         metafunc.parametrize("device", _targets(metafunc.config), indirect=True)
 
 
