@@ -27,7 +27,8 @@ VARIABLES = (
         "WAVEJIT_ARCH",
         "name",
         "",
-        "Architecture for CPU tensors (host_w32, host_w64); for a GPU it must be the device's own.",
+        "Architecture for CPU tensors: host_w32, host_w64, or without a GPU gfx942 or gfx950: "
+        "the CPU then executes their compiled code; for a GPU it must be the device's own.",
     ),
     Variable(
         "WAVEJIT_NO_COMPILE",

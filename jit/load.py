@@ -27,6 +27,10 @@ class Module:
         """Load the code onto a GPU now instead of at the first launch there; on the CPU nothing."""
         self._function("load_code", self._library)(device_index)
 
+    def emulate_with(self, functions: int) -> None:
+        """Run CPU tensors through the functions at this address (launch_hip.h has their order)."""
+        self._function("emulate_with", self._library)(functions)
+
     def _function(self, name: str, library: Path) -> Callable[..., Any]:
         try:
             return self._module.get_function(name)

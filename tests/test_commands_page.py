@@ -13,7 +13,11 @@ from fake_compiler import fake_compiler
 from wavejit import cli
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
-LOADING = ("parity", "demo")  # these load what they compile: a real compiler, the session's cache
+LOADING = (
+    "parity",
+    "demo",
+    "trace",
+)  # these load what they compile: a real compiler, the session's cache
 
 
 def examples() -> list[tuple[str, list[str]]]:

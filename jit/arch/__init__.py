@@ -16,6 +16,7 @@ from wavejit.jit.spec import Arch
 
 _FOLDER = Path(__file__).parent
 DEFAULT_HOST = "host_w32"
+EMULATED = ("gfx942", "gfx950")  # those whose compiled code the CPU can execute (wavejit.gcn)
 _host: str | None = None  # the architecture of CPU tensors, once it has been asked for
 
 
@@ -49,9 +50,12 @@ def host() -> str:
 
 @contextmanager
 def using(name: str) -> Iterator[None]:
-    """Run CPU tensors on `name` (host_w32 or host_w64) for the duration of a `with` block."""
+    """Run CPU tensors on `name` for the duration of a `with` block: host_w32 or host_w64.
+
+    With one of EMULATED the engine gives libraries for that GPU; `wavejit.emulate` runs them.
+    """
     global _host
-    before, _host = _host, _checked_host(name)
+    before, _host = _host, name if name in EMULATED else _checked_host(name)
     try:
         yield
     finally:
@@ -62,9 +66,16 @@ def _checked_host(name: str) -> str:
     arch = load(name)
     if arch.target == "host":
         return name
-    if env.text("WAVEJIT_ARCH") == name:  # a GPU's name there says nothing about CPU tensors
-        return DEFAULT_HOST
+    if env.text("WAVEJIT_ARCH") == name:
+        # beside a GPU its name says nothing about CPU tensors; without one it asks for emulation
+        return name if name in EMULATED and not _has_gpu() else DEFAULT_HOST
     raise ArchError(f"{name} cannot run tensors of the CPU: expected host_w32 or host_w64")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def detect(device: Any = None) -> str:

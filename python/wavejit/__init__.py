@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wavejit.emulation import Emulation
     from wavejit.jit.api import Event
 
 __version__ = "0.1.0"
 _SUBMODULES = {
     "arch": "wavejit.jit.arch",
+    "gcn": "wavejit.gcn",
     "ops": "wavejit.ops",
     "reference": "wavejit.reference",
     "testing": "wavejit.testing",
@@ -56,6 +58,19 @@ def explain() -> list[dict[str, Any]]:
     from wavejit.jit.api import events
 
     return [asdict(event) for event in events()]
+
+
+def emulate(arch: str = "gfx942", *, checks: bool = True, perturb: int = 0) -> Emulation:
+    """Execute the compiled code of `arch` (gfx942 or gfx950) for CPU tensors, instruction by
+    instruction: `with wavejit.emulate("gfx950") as run:`, or `wavejit.emulate()(function)(...)`.
+
+    checks: report reads of what was never written, missing waits, races, divergent barriers.
+    perturb: +1 or -1 moves the results of approximate instructions by so many units in the last
+    place. `run.traces` has what each kernel executed.
+    """
+    from wavejit.emulation import Emulation as make
+
+    return make(arch, checks=checks, perturb=perturb)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wavejit.jit import arch as archs
 from wavejit.jit.api import get
 from wavejit.jit.load import Module
 from wavejit.jit.spec import KernelSpec
+
+if TYPE_CHECKING:
+    from wavejit.emulation import Emulated
 
 _gpus: dict[Any, str] = {}
 
@@ -23,9 +26,17 @@ def arch_of(tensor: Any) -> str:
     return name
 
 
-def module_for(spec: KernelSpec, tensor: Any) -> Module:
-    """The module of `spec` for the tensor's device, compiled or loaded at its first use."""
-    return get(spec, arch_of(tensor))
+def module_for(spec: KernelSpec, tensor: Any) -> Module | Emulated:
+    """The module of `spec` for the tensor's device, compiled or loaded at its first use.
+
+    CPU tensors whose architecture is a GPU's get one that executes the GPU's code here.
+    """
+    arch = arch_of(tensor)
+    if arch in archs.EMULATED and tensor.is_cpu:
+        from wavejit.emulation import emulated
+
+        return emulated(spec, arch)
+    return get(spec, arch)
 
 
 def dtype_name(dtype: Any) -> str:

@@ -87,6 +87,22 @@ COMMANDS = (
     Command("cache import", commands.cache_import, "add a tar file's entries", (TAR,)),
     Command("parity", commands.parity, "digests of every op on every target here", (MANY, JSON)),
     Command(
+        "trace",
+        commands.trace,
+        "what a kernel's compiled code executes, instruction by instruction on this CPU",
+        (
+            KERNEL,
+            _arg("--arch", default="gfx942", help="gfx942 or gfx950 (default: gfx942)"),
+            _arg(
+                "--case",
+                action="append",
+                help="only this case of `wavejit parity`; may be repeated",
+            ),
+            _arg("--lines", type=int, metavar="N", help="the N source lines that execute most"),
+            JSON,
+        ),
+    ),
+    Command(
         "bench",
         commands.bench,
         "time the kernels on this machine's GPU (source tree only)",

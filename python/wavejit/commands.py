@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wavejit.check import one_of
 from wavejit.jit import arch as archs
 from wavejit.jit import env
 from wavejit.jit.errors import WavejitError
@@ -207,10 +208,12 @@ def cache_import(options: Options) -> int:
 
 
 def parity(options: Options) -> int:
-    from wavejit.targets import on, targets
+    from wavejit.targets import emulated, on, targets
     from wavejit.testing import parity as cases
 
-    chosen = _arches(options.arch) if options.arch else targets()
+    chosen = (
+        _arches(options.arch) if options.arch else list(dict.fromkeys([*targets(), *emulated()]))
+    )
     found: dict[str, dict[str, str]] = {name: {} for name in cases.cases()}
     for arch in chosen:
         with on(arch) as device:
@@ -227,6 +230,19 @@ def parity(options: Options) -> int:
     if not options.json:
         print(f"{len(rows)} ops on {', '.join(chosen)} and the golden file: {wrong} differ")
     return 1 if wrong else 0
+
+
+def trace(options: Options) -> int:
+    from wavejit.ops import modules
+    from wavejit.testing import traces
+
+    one_of("kernel", options.kernel, tuple(sorted(modules())))
+    rows = traces.rows(options.arch, options.kernel, options.case)
+    if options.lines:
+        emit(options.json, traces.lines(options.arch, options.kernel, options.case, options.lines))
+        return 0
+    emit(options.json, rows, columns=traces.COLUMNS, coalescing="{:.2f}".format)
+    return 0
 
 
 def bench(options: Options) -> int:

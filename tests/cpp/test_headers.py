@@ -31,15 +31,15 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unknown
 
 
 def device_headers(target: str) -> list[str]:
-    """What kernels include: everything but the call boundary and the executor."""
-    inner = [name for name in HEADERS if name.split("/")[1] not in ("host", "simt")]
+    """What kernels include: everything but the call boundary and what only the CPU executes."""
+    inner = [name for name in HEADERS if name.split("/")[1] not in ("host", "simt", "gcn")]
     inner.remove("wavejit/platform/declare.cuh")
     return [name for name in inner if OF_ONE_TARGET.get(name, target) == target]
 
 
 def host_headers(target: str) -> list[str]:
     """What the host's compiler sees of a target."""
-    out = ["simt"] if target != "host" else []
+    out = ["simt", "gcn"] if target != "host" else []
     found = [name for name in HEADERS if name.split("/")[1] not in out]
     found = [name for name in found if OF_ONE_TARGET.get(name, target) == target]
     if target == "host":

@@ -70,7 +70,7 @@ def test_using_nests_and_restores() -> None:
 
 @pytest.mark.parametrize(
     ("value", "host"),
-    [("", "host_w32"), ("host_w64", "host_w64"), ("sm_90", "host_w32"), ("gfx942", "host_w32")],
+    [("", "host_w32"), ("host_w64", "host_w64"), ("sm_90", "host_w32"), ("gfx90a", "host_w32")],
 )
 def test_the_variable_chooses_for_cpu_tensors(
     value: str, host: str, monkeypatch: pytest.MonkeyPatch

@@ -19,10 +19,11 @@ inline int checked_device(int64_t device) {
        static_cast<long long>(device));
 }
 
-// One launched kernel: its name and, once a device has loaded the code, its handle there.
+// One launched kernel: its name and, once a device has loaded the code, its handle there; the last
+// place is an emulator's.
 struct KernelSlot {
   const char* name;
-  void* handles[kMaxDevices] = {};
+  void* handles[kMaxDevices + 1] = {};
 };
 
 template <class Params>

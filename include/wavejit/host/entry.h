@@ -29,6 +29,14 @@ inline void load_code_of(Arguments& arguments) {
 }
 #endif
 
+#if defined(WAVEJIT_EMULATES)
+inline void emulate_with_functions(Arguments& arguments) {
+  const int64_t functions = arguments.integer("functions");
+  arguments.end();
+  emulate_with(functions);
+}
+#endif
+
 }  // namespace wavejit::host
 
 #define WAVEJIT_EXPORT(function, name)                                         \

@@ -2,9 +2,12 @@
 // library serves ROCm 5, 6 and 7: nothing of HIP is linked or included.
 #pragma once
 #include <link.h>
+#include <stddef.h>
 #include <string.h>
 #include <wavejit/host/code_object.h>
 #include <wavejit/host/launch.h>
+
+#define WAVEJIT_EMULATES 1  // this unit can be told to run tensors of the CPU
 
 namespace wavejit::host {
 
@@ -20,11 +23,17 @@ struct HipRuntime {
   bool ready;
 };
 inline HipRuntime hip_runtime{};
+// What runs tensors of the CPU: nothing, until emulate_with() names functions of the same meaning.
+inline HipRuntime hip_emulator{};
 
-inline void check_hip(int status, const char* what, const char* kernel) {
+inline HipRuntime& runtime_for(int device_type) {
+  return device_type == kDLCPU ? hip_emulator : hip_runtime;
+}
+
+inline void check_hip(const HipRuntime& r, int status, const char* what, const char* kernel) {
   if (status == 0) return;
   fail("RuntimeError", "%s: %s failed with HIP error %d (%s)", kernel, what, status,
-       hip_runtime.describe(status));
+       r.describe(status));
 }
 
 // The path of the runtime that is in the process already.
@@ -54,28 +63,36 @@ inline void open_hip_runtime() {
   r.ready = true;
 }
 
+// Python's door to emulation: the address of the six functions of HipRuntime, in its order.
+inline void emulate_with(int64_t functions) {
+  const LoadLock lock;
+  memcpy(&hip_emulator, reinterpret_cast<const void*>(functions), offsetof(HipRuntime, modules));
+  hip_emulator.ready = true;
+  emulates_cpu = true;
+}
+
 // Makes the device current for the scope if it is not.
 class HipDevice {
  public:
-  explicit HipDevice(int device) {
-    check_hip(hip_runtime.get_device(&before_), "hipGetDevice", "device");
+  HipDevice(HipRuntime& runtime, int device) : runtime_(runtime) {
+    check_hip(runtime_, runtime_.get_device(&before_), "hipGetDevice", "device");
     changed_ = before_ != device;
-    if (changed_) check_hip(hip_runtime.set_device(device), "hipSetDevice", "device");
+    if (changed_) check_hip(runtime_, runtime_.set_device(device), "hipSetDevice", "device");
   }
   ~HipDevice() {
-    if (changed_) hip_runtime.set_device(before_);
+    if (changed_) runtime_.set_device(before_);
   }
 
  private:
+  HipRuntime& runtime_;
   int before_ = 0;
   bool changed_ = false;
 };
 
 // The current device's module, loaded once; the caller holds the lock.
-inline void* module_on(int device, const char* who) {
-  HipRuntime& r = hip_runtime;
+inline void* module_on(HipRuntime& r, int device, const char* who) {
   if (!r.modules[device]) {
-    check_hip(r.load(&r.modules[device], wavejit_code_object), "hipModuleLoadData", who);
+    check_hip(r, r.load(&r.modules[device], wavejit_code_object), "hipModuleLoadData", who);
   }
   return r.modules[device];
 }
@@ -85,18 +102,18 @@ inline void load_code(int64_t index) {
   const int device = checked_device(index);
   const LoadLock lock;
   if (!hip_runtime.ready) open_hip_runtime();
-  const HipDevice current(device);
-  module_on(device, "load_code");
+  const HipDevice current(hip_runtime, device);
+  module_on(hip_runtime, device, "load_code");
 }
 
-[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device) {
+[[gnu::cold]] inline void load_kernel(KernelSlot& slot, HipRuntime& r, int device, void** handle) {
   const LoadLock lock;
-  if (!hip_runtime.ready) open_hip_runtime();
-  const HipDevice current(device);
-  void* module = module_on(device, slot.name);
-  void* handle;
-  check_hip(hip_runtime.function(&handle, module, slot.name), "hipModuleGetFunction", slot.name);
-  __atomic_store_n(&slot.handles[device], handle, __ATOMIC_RELEASE);
+  if (!r.ready) open_hip_runtime();
+  const HipDevice current(r, device);
+  void* module = module_on(r, device, slot.name);
+  void* found;
+  check_hip(r, r.function(&found, module, slot.name), "hipModuleGetFunction", slot.name);
+  __atomic_store_n(handle, found, __ATOMIC_RELEASE);
 }
 
 template <class Params>
@@ -111,19 +128,23 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
          shape.block);
   }
   const int device = checked_device(shape.device.id);
-  if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) load_kernel(slot, device);
-  const HipDevice current(device);
+  HipRuntime& runtime = runtime_for(shape.device.type);
+  const bool emulated = &runtime == &hip_emulator;
+  void** handle = &slot.handles[emulated ? kMaxDevices : device];
+  if (!__atomic_load_n(handle, __ATOMIC_ACQUIRE)) load_kernel(slot, runtime, device, handle);
+  const HipDevice current(runtime, device);
+  void* stream = emulated ? nullptr : TVMFFIEnvGetStream(shape.device.type, device);
   void* arguments[] = {const_cast<Params*>(&params)};
-  const int status = hip_runtime.launch(
-      slot.handles[device], static_cast<unsigned>(shape.grid), static_cast<unsigned>(shape.grid_y),
-      1, static_cast<unsigned>(shape.block), 1, 1, static_cast<unsigned>(shape.shared_bytes),
-      TVMFFIEnvGetStream(shape.device.type, device), arguments, nullptr);
+  const int status =
+      runtime.launch(*handle, static_cast<unsigned>(shape.grid),
+                     static_cast<unsigned>(shape.grid_y), 1, static_cast<unsigned>(shape.block), 1,
+                     1, static_cast<unsigned>(shape.shared_bytes), stream, arguments, nullptr);
   if (status != 0) {
     char what[160];
     snprintf(what, sizeof what, "launch of %lld x %lld blocks of %d lanes with %d bytes shared",
              static_cast<long long>(shape.grid), static_cast<long long>(shape.grid_y), shape.block,
              shape.shared_bytes);
-    check_hip(status, what, slot.name);
+    check_hip(runtime, status, what, slot.name);
   }
 }
 

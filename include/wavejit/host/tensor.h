@@ -42,12 +42,15 @@ inline const char* device_name(int type) {
   }
 }
 
+// Set where a library for GPUs was told to run tensors of the CPU too (launch_hip.h).
+inline bool emulates_cpu = false;
+
 // Whether this library's code runs where a tensor lies.
 inline bool runs_here(int type) {
 #if defined(WAVEJIT_TARGET_HOST)
   return type == kDLCPU || type == kDLCUDAHost || type == kDLROCMHost;
 #else
-  return is_gpu(type);
+  return is_gpu(type) || (emulates_cpu && type == kDLCPU);
 #endif
 }
 inline const char* here() {
@@ -242,7 +245,7 @@ class TensorMatcher {
     if (device_->type == -1) {
       device_->type = type;
       device_->id = id;
-    } else if (device_->id != id && is_gpu(type)) {
+    } else if (is_gpu(type) != is_gpu(device_->type) || (device_->id != id && is_gpu(type))) {
       fail("ValueError", "%s: expected %s:%d as the arguments before it, got %s:%d", name,
            device_name(device_->type), device_->id, device_name(type), id);
     }
