@@ -8,8 +8,9 @@ from typing import Any
 from wavejit.check import one_of, positive
 from wavejit.jit import arch as archs
 from wavejit.ops import c4_compress, c128_compress
+from wavejit.rearrange import refuse_unarranged
 
-OFFERED = ("CompressStatePool", "compress")
+OFFERED = ("CompressStatePool", "compress", "overlap_transform", "rearrange_ape")
 _KERNELS = {4: c4_compress, 128: c128_compress}
 _REFERENCES = {
     4: c4_compress.c4_compress_reference,
@@ -56,6 +57,7 @@ def compress(
     )
     run = _ready.get(key)
     if run is None:
+        refuse_unarranged(ape, ratio, positive("head_dim", head_dim))
         run = _prepare(key, kv_buffer, kv_input, out, plan, head_dim, ratio)
     if plan.is_decode:
         run(kv_buffer, kv_input, ape, plan.bound, out)
@@ -104,4 +106,8 @@ def load(name: str) -> Any:
         from wavejit.state_pool import CompressStatePool
 
         return CompressStatePool
+    if name in ("overlap_transform", "rearrange_ape"):
+        from wavejit import rearrange
+
+        return getattr(rearrange, name)
     return globals()[name]

@@ -44,6 +44,15 @@ struct PoolSums {
   float weights;
   float sum;
 
+  // These candidates, then others.
+  __device__ __forceinline__ PoolSums followed_by(const PoolSums& others) const {
+    const float highest = maximum(top, others.top);
+    const float mine = softmax_weight(top - highest);
+    const float theirs = softmax_weight(others.top - highest);
+    return {highest, fused_multiply_add(others.weights, theirs, weights * mine),
+            fused_multiply_add(others.sum, theirs, sum * mine)};
+  }
+
   // The mean of the values; 0 where every candidate is masked.
   __device__ __forceinline__ float mean() const {
     return canonical_nan(weights == 0.0f ? 0.0f : sum / weights);
