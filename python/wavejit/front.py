@@ -78,7 +78,10 @@ def _prepare(
     one_of("ratio", ratio, tuple(_KERNELS))
     if plan.ratio != ratio:
         raise ValueError(f"plan: expected one of ratio {ratio}, got one of ratio {plan.ratio}")
-    run = _KERNELS[ratio].prepare(kv_buffer, kv_input, out, plan, positive("head_dim", head_dim))
+    kernel: Any = _KERNELS[ratio]
+    run: Callable[..., Any] = kernel.prepare(
+        kv_buffer, kv_input, out, plan, positive("head_dim", head_dim)
+    )
     _ready[(*key[:-1], archs._host)] = run
     return run
 

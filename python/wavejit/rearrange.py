@@ -1,4 +1,4 @@
-"""What comes before a compressor: a checkpoint's bias and, in plain torch, the overlapped windows."""
+"""What comes before a compressor: a checkpoint's bias, and the overlapped windows in plain torch."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def overlap_transform(rows: Any, head_dim: int) -> Any:
     import torch
 
     blocks = rows.unflatten(2, (4, head_dim))
-    before, own = torch.cat((blocks[..., 0, :], blocks[..., 2, :]), dim=2), torch.cat(
-        (blocks[..., 1, :], blocks[..., 3, :]), dim=2
+    before, own = (
+        torch.cat((blocks[..., 0, :], blocks[..., 2, :]), dim=2),
+        torch.cat((blocks[..., 1, :], blocks[..., 3, :]), dim=2),
     )
     first = torch.zeros_like(before[:1])
     first[..., head_dim:] = -torch.inf

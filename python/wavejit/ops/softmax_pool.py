@@ -28,9 +28,9 @@ def softmax_pool(kv_score: Any, head_dim: int, out: Any = None) -> Any:
     """The mean of each row's values, weighted by the softmax of their scores, channel by channel.
 
     kv_score: [rows, candidates, 2 * head_dim] fp32 or bf16, contiguous: values, then scores with
-    their bias added; -inf masks a candidate. Returns `out` [rows, head_dim] in the same dtype: fp32
-    sums, 0 where every candidate is masked, NaN where a score is. 8 candidates give the bytes of the
-    c4 compressor, 128 those of c128. Raises ValueError or TypeError naming the argument.
+    their bias added; -inf masks a candidate. Returns `out` [rows, head_dim] in the same dtype:
+    fp32 sums, 0 where every candidate is masked, NaN where a score is. 8 candidates give the bytes
+    of the c4 compressor, 128 those of c128. Raises ValueError or TypeError naming the argument.
     """
     positive("head_dim", head_dim)
     if kv_score.dim() != 3 or kv_score.shape[1] == 0:
