@@ -1,4 +1,4 @@
-"""What comes before a compressor: a checkpoint's bias, and the overlapped windows in plain torch."""
+"""What comes before a compressor: a checkpoint's bias, and overlapped windows in plain torch."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _words(tensor: Any) -> Any:
     """Plan rows as 32-bit words [rows, words] in int64, without a sign."""
     import torch
 
-    bytes_ = tensor.long().reshape(tensor.shape[0], -1, 4)
+    bytes_ = tensor.long().reshape(tensor.shape[0], tensor.shape[1] // 4, 4)
     return (bytes_ << torch.tensor([0, 8, 16, 24])).sum(dim=2)
 
 
