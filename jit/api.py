@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -66,6 +67,15 @@ _ATTEMPTS = 3
 _loaded: dict[tuple[KernelSpec, str], Module] = {}
 _events: list[Event] = []
 _lock = threading.RLock()
+
+
+def _unlock_in_child() -> None:
+    """A fork while another thread compiles must not leave the child a lock that nobody holds."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def get(spec: KernelSpec, arch: str) -> Module:

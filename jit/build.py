@@ -49,6 +49,14 @@ _UNWANTED = (
 )
 _LINK = ("-shared", "-Wl,--build-id=none")
 _environment_lock = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    global _environment_lock
+    _environment_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 _EMBED = """\
     .section .rodata
     .balign 4096

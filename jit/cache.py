@@ -87,24 +87,27 @@ def check(folder: Path, *, deep: bool = False, hashes: bool = True) -> tuple[Ent
     Compares the library with the manifest's SHA-256; `deep` compares every file, and without
     `hashes` none is (for listing: what is loaded is always compared).
     """
-    if not folder.is_dir():
+    here = str(folder)  # strings: this is most of what a warm call does
+    if not os.path.isdir(here):
         return None, "not in the cache"
-    arch = folder.parent
-    for path in (arch.parent, arch, folder, folder / MANIFEST, folder / LIBRARY):
+    arch = os.path.dirname(here)
+    listed = f"{here}/{MANIFEST}"
+    for path in (os.path.dirname(arch), arch, here, listed, f"{here}/{LIBRARY}"):
         if reason := distrust(path):
             return None, reason
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        with open(listed, "rb") as file:
+            manifest = json.loads(file.read())
         files = dict(manifest["files"])
         whole = manifest["format"] == FORMAT and manifest["name"] == folder.name
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return None, f"{folder / MANIFEST} cannot be read: {error!r}"
-    if not whole or manifest.get("arch") != arch.name:
-        return None, f"{folder / MANIFEST} belongs to another entry or version"
+        return None, f"{listed} cannot be read: {error!r}"
+    if not whole or manifest.get("arch") != os.path.basename(arch):
+        return None, f"{listed} belongs to another entry or version"
     compared = FILES if deep else (LIBRARY,)
     for name in compared if hashes else ():
         try:
-            came = file_digest(folder / name)
+            came = file_digest(f"{here}/{name}")
         except OSError as error:
             return None, f"{folder / name}: {error.strerror}"
         if came != files.get(name):

@@ -59,11 +59,12 @@ def situation(spec: KernelSpec, arch: Arch) -> str | None:
 
 def recall(root: Path, situation_digest: str) -> str | None:
     """The entry's name that was noted for this situation."""
-    path = root / "index" / f"{situation_digest[:32]}.json"
+    path = f"{root}/index/{situation_digest[:32]}.json"
     try:
         if distrust(path):
             return None
-        note = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            note = json.loads(file.read())
         name = note["entry"] if note["situation"] == situation_digest else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -26,9 +26,10 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb", 0) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def header_stats() -> list[Stat]:

@@ -17,10 +17,15 @@ class Module:
         import tvm_ffi
 
         self.spec = spec
+        self._library = library
         self.arch = arch
         self._module = tvm_ffi.load_module(str(library))
         for name in spec.exports:
             setattr(self, name, self._function(name, library))
+
+    def load_code(self, device_index: int) -> None:
+        """Load the code onto a GPU now instead of at the first launch there; on the CPU nothing."""
+        self._function("load_code", self._library)(device_index)
 
     def _function(self, name: str, library: Path) -> Callable[..., Any]:
         try:

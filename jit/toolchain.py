@@ -6,7 +6,6 @@ No contraction and no fast math anywhere (docs/numerics.md); a fused multiply-ad
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -181,10 +180,11 @@ def _hip_path() -> str:
 @cache
 def _machine_flags() -> tuple[str, ...]:
     """Hardware fma where the CPU has it: the software one gives the same bits, slowly."""
-    if platform.machine() != "x86_64":
+    if os.uname().machine != "x86_64":
         return ()
     flags: list[str] = []
-    with suppress(OSError), open("/proc/cpuinfo") as cpu:  # to its first flags: the rest is slow
-        flags = next((line.split() for line in cpu if line.startswith("flags")), [])
+    with suppress(OSError), open("/proc/cpuinfo", "rb", 0) as cpu:
+        first = cpu.read(16384).decode(errors="replace")  # one processor's part: the rest is slow
+        flags = next((line.split() for line in first.split("\n") if line.startswith("flags")), [])
     wanted = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
     return ("-march=x86-64-v3",) if wanted <= set(flags) else ()

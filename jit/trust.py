@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 
-def distrust(path: Path, *, uid: int | None = None) -> str | None:
+def distrust(path: str | Path, *, uid: int | None = None) -> str | None:
     """Why `path` must not be used, or None.
 
     A foreign owner, a place others may write to and a symbolic link are refused: what can be
@@ -15,7 +15,7 @@ def distrust(path: Path, *, uid: int | None = None) -> str | None:
     """
     me = os.geteuid() if uid is None else uid
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError as error:
         return f"{path}: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):

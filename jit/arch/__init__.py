@@ -28,10 +28,14 @@ def names() -> tuple[str, ...]:
 @cache
 def load(name: str) -> Arch:
     """The architecture called `name`; an unknown one is an `ArchError`."""
-    path = _FOLDER / f"{name}.toml"
-    if name not in names():
-        raise ArchError(f"unknown architecture {name!r}: expected one of {', '.join(names())}")
-    table = tomllib.loads(path.read_text())
+    try:
+        if not name.isidentifier():
+            raise FileNotFoundError(name)
+        with open(f"{_FOLDER}/{name}.toml", "rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        known = ", ".join(names())
+        raise ArchError(f"unknown architecture {name!r}: expected one of {known}") from None
     return Arch(name=name, **{**table, "flags": tuple(table["flags"])})
 
 

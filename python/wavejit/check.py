@@ -14,7 +14,14 @@ def positive(name: str, value: Any) -> int:
     return value
 
 
+def tensors(**given: Any) -> None:
+    """TypeError for the first of the arguments that is no torch tensor."""
+    for name, value in given.items():
+        if not (hasattr(value, "dtype") and hasattr(value, "get_device")):
+            raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}")
+
+
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
+    """ValueError unless `value` is one of `allowed` and of its type (4.0 and True are no ints)."""
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}")

@@ -87,6 +87,16 @@ COMMANDS = (
     Command("cache import", commands.cache_import, "add a tar file's entries", (TAR,)),
     Command("parity", commands.parity, "digests of every op on every target here", (MANY, JSON)),
     Command(
+        "bench",
+        commands.bench,
+        "time the kernels on this machine's GPU (source tree only)",
+        (
+            _arg("--list", action="store_true", help="print the shapes, time nothing"),
+            _arg("--out", type=Path, help="where to write the results as JSON"),
+            JSON,
+        ),
+    ),
+    Command(
         "explain", commands.explain, "what the first call of each kernel will do", (MANY, JSON)
     ),
     Command("env", commands.env_, "the environment variables", (JSON,)),

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavejit.jit import arch as archs
 from wavejit.jit import env
+from wavejit.jit.errors import WavejitError
 from wavejit.tables import emit, size
 
 if TYPE_CHECKING:
@@ -214,10 +216,7 @@ def parity(options: Options) -> int:
         with on(arch) as device:
             for name, digests in found.items():
                 digests[arch] = cases.run(name, device)
-    try:
-        expected = cases.golden()
-    except FileNotFoundError:  # an installed package: the architectures are compared alone
-        expected = {}
+    expected = cases.golden()
     rows = []
     for name, digests in found.items():
         compared = {*digests.values(), *([expected[name]] if name in expected else [])}
@@ -226,9 +225,29 @@ def parity(options: Options) -> int:
     emit(options.json, rows, agree=lambda same: "yes" if same else "NO", **short)
     wrong = sum(not row["agree"] for row in rows)
     if not options.json:
-        against = f"{', '.join(chosen)}{' and the golden file' if expected else ''}"
-        print(f"{len(rows)} ops on {against}: {wrong} differ")
+        print(f"{len(rows)} ops on {', '.join(chosen)} and the golden file: {wrong} differ")
     return 1 if wrong else 0
+
+
+def bench(options: Options) -> int:
+    import subprocess
+    import tomllib
+
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    if not (folder / "run.py").is_file():
+        raise WavejitError(
+            f"bench: no {folder / 'run.py'}: the benchmarks belong to the source tree, not to an "
+            "installed package; run it in a clone"
+        )
+    if options.list:
+        shapes = tomllib.loads((folder / "shapes.toml").read_text())
+        rows = [{"kind": kind, "shape": shape} for kind, group in shapes.items() for shape in group]
+        emit(options.json, rows)
+        return 0
+    if options.json and not options.out:
+        raise ValueError("--json: expected with --list, or with --out FILE, which gets JSON")
+    out = ["--out", str(options.out.resolve())] if options.out else []
+    return subprocess.run([sys.executable, str(folder / "run.py"), *out]).returncode
 
 
 def explain(options: Options) -> int:

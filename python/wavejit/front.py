@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wavejit.check import one_of, positive
+from wavejit.check import one_of, positive, tensors
 from wavejit.jit import arch as archs
 from wavejit.ops import c4_compress, c128_compress
 from wavejit.rearrange import refuse_unarranged
@@ -42,19 +42,24 @@ def compress(
     Rows whose plan is invalid or points outside a tensor are skipped. Raises ValueError or
     TypeError, naming the argument, for a wrong shape, stride, dtype or device.
     """
-    if out is None:
-        out = _allocate(kv_input, plan, head_dim)
-    key = (
-        ratio,
-        plan.ratio,
-        head_dim,
-        plan.is_decode,
-        kv_buffer.dtype,
-        kv_input.dtype,
-        out.dtype,
-        kv_input.get_device(),
-        archs._host,
-    )
+    try:
+        if out is None:
+            out = _allocate(kv_input, plan, head_dim)
+        key = (
+            ratio,
+            ratio.__class__,  # 4.0 is no ratio
+            plan.ratio,
+            head_dim,
+            plan.is_decode,
+            kv_buffer.dtype,
+            kv_input.dtype,
+            out.dtype,
+            kv_input.get_device(),
+            archs._host,
+        )
+    except AttributeError:
+        _refuse(kv_buffer, kv_input, ape, plan, out)
+        raise
     run = _ready.get(key)
     if run is None:
         refuse_unarranged(ape, ratio, positive("head_dim", head_dim))
@@ -65,6 +70,17 @@ def compress(
         plan_c, plan_w = plan.bound
         run(kv_buffer, kv_input, ape, plan_c, plan_w, out, plan.wide)
     return out
+
+
+def _refuse(kv_buffer: Any, kv_input: Any, ape: Any, plan: Any, out: Any) -> None:
+    """TypeError that names the argument which is no tensor or no plan."""
+    given = {"kv_buffer": kv_buffer, "kv_input": kv_input, "ape": ape}
+    tensors(**given, **({} if out is None else {"out": out}))
+    if not hasattr(plan, "is_decode"):
+        raise TypeError(
+            "plan: expected what compress_plan_decode or compress_plan_prefill returns, "
+            f"got {type(plan).__name__}"
+        )
 
 
 def _allocate(kv_input: Any, plan: Any, head_dim: int) -> Any:
@@ -78,8 +94,7 @@ def _prepare(
     one_of("ratio", ratio, tuple(_KERNELS))
     if plan.ratio != ratio:
         raise ValueError(f"plan: expected one of ratio {ratio}, got one of ratio {plan.ratio}")
-    kernel: Any = _KERNELS[ratio]
-    run: Callable[..., Any] = kernel.prepare(
+    run: Callable[..., Any] = _KERNELS[ratio].prepare(
         kv_buffer, kv_input, out, plan, positive("head_dim", head_dim)
     )
     _ready[(*key[:-1], archs._host)] = run

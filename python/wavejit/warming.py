@@ -77,7 +77,8 @@ def warmup(
 ) -> None:
     """Load every kernel of `model` for `device` (default: the current one) into this process.
 
-    What the cache lacks is compiled first, in parallel. Raises as `prebuild` does.
+    What the cache lacks is compiled first, in parallel. After it nothing is compiled or loaded in
+    a call, so that a CUDA or HIP graph may capture the first one. Raises as `prebuild` does.
     """
     arch = archs.detect(device)
     for outcome in build([arch], model=model, kernels=kernels):
@@ -85,8 +86,24 @@ def warmup(
             break  # nothing can be kept there: `get` compiles for this process alone, or says why
         if outcome.error:
             raise outcome.error
-    for spec in _specs(arch, model, kernels):
-        get(spec, arch)
+    load_here(_specs(arch, model, kernels), device)
+
+
+def load_here(specs: Iterable[KernelSpec], device: Any = None) -> None:
+    """Load `specs` and their code for `device` (default: the current one) into this process."""
+    arch, index = archs.detect(device), _index_of(device)
+    for spec in specs:
+        get(spec, arch).load_code(index)
+
+
+def _index_of(device: Any) -> int:
+    """Which GPU `device` is, as `archs.detect` reads it; 0 on the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0
+    device = torch.device("cuda" if device is None else getattr(device, "device", device))
+    return torch.cuda.current_device() if device.index is None else int(device.index)
 
 
 def build(

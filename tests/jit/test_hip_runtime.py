@@ -99,6 +99,25 @@ def test_what_reaches_the_runtime(fake: Path, device_type: int) -> None:
 
 
 @pytest.mark.usefixtures("hip")
+def test_code_loads_before_the_first_launch(fake: Path) -> None:
+    def work() -> tuple[list[str], list[str]]:
+        library = ctypes.CDLL(str(fake))
+        library.what_was_said.restype = ctypes.c_char_p
+        module = api.get(tiny.spec(), "gfx942")
+        module.load_code(0)
+        loaded = library.what_was_said().decode().splitlines()
+        module.load_code(0)
+        module.answer(tagged(torch.zeros(7, dtype=torch.int32), ROCM))
+        with pytest.raises(ValueError, match="device: expected 0 to 63, got 64"):
+            module.load_code(64)
+        return loaded, library.what_was_said().decode().splitlines()[1:]
+
+    loaded, after = in_process(work)
+    assert len(loaded) == 1 and loaded[0].startswith("load 7fELF")
+    assert [line.split()[0] for line in after] == ["function", "launch"]
+
+
+@pytest.mark.usefixtures("hip")
 def test_a_failing_launch_names_kernel_grid_and_reason(fake: Path) -> None:
     def work() -> str:
         ctypes.c_int.in_dll(ctypes.CDLL(str(fake)), "fail_at_launch").value = 98

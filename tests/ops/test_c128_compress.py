@@ -1,4 +1,4 @@
-"""The c128 compressor's values and state against the definition written out in compress_world.py."""
+"""The c128 compressor's values and state against the definition in compress_world.py."""
 
 from __future__ import annotations
 

@@ -106,6 +106,12 @@ VALUES: list[tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = [
     ({"ratio": 128}, ValueError, ("plan: expected one of ratio 128", "one of ratio 4")),
     ({"ratio": 0}, ValueError, ("ratio", "expected", "got 0")),
     ({"ratio": "4"}, ValueError, ("ratio", "expected", "'4'")),
+    ({"ratio": 4.0}, ValueError, ("ratio", "expected", "got 4.0")),
+    ({"kv_buffer": None}, TypeError, ("kv_buffer", "a torch tensor", "NoneType")),
+    ({"kv_input": [1.0]}, TypeError, ("kv_input", "a torch tensor", "list")),
+    ({"plan": None}, TypeError, ("plan", "compress_plan_decode", "NoneType")),
+    ({"plan": torch.zeros(2)}, TypeError, ("plan", "compress_plan_decode", "Tensor")),
+    ({"out": 3}, TypeError, ("out", "a torch tensor", "int")),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The same bytes everywhere: every op's digest is the one in tests/golden."""
+"""The same bytes everywhere: every op's digest is the one in the golden file."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@
 //          runs are added as (r0 + r2) + (r1 + r3)
 //   all    M = max_g m_g, f_g = softmax_weight(m_g - M); weights = sum_g weights_g f_g and
 //          sum = sum_g sum_g f_g, g = 0, 1, ... from 0 by fused multiply-adds; one division
-// Absent candidates are masked (score -inf, value 0), which changes no sum.
+// Absent candidates are masked (score -inf, value 0), which changes no sum. Every candidate masked: 0.
+// A score of NaN or +inf gives NaN, through the maximum.
 //
 // Every row is read once and stays in registers: a lane holds one run of kTile channels, a group of
 // lanes one group of candidates of a slice of kSliceLanes * kTile channels.
@@ -22,6 +23,13 @@ inline constexpr int kPoolGroupRows = 16;
 inline constexpr int kPoolGroups = kPoolRows / kPoolGroupRows;
 inline constexpr int kSliceLanes = kGroupSize / (kPoolGroupRows / kRunRows);
 inline constexpr int kPoolThreads = kPoolGroups * kGroupSize;
+
+// NaN wins against a number.
+struct MaxOrNan {
+  __device__ __forceinline__ static float combine(float a, float b) {
+    return platform::maximum_or_nan(a, b);
+  }
+};
 
 // Where a lane's run lies in the window and its channels in the slice.
 template <int kTile>
@@ -46,16 +54,18 @@ struct PoolSums {
 
   // These candidates, then others.
   __device__ __forceinline__ PoolSums followed_by(const PoolSums& others) const {
-    const float highest = maximum(top, others.top);
+    const float highest = MaxOrNan::combine(top, others.top);
     const float mine = softmax_weight(top - highest);
     const float theirs = softmax_weight(others.top - highest);
     return {highest, fused_multiply_add(others.weights, theirs, weights * mine),
             fused_multiply_add(others.sum, theirs, sum * mine)};
   }
 
-  // The mean of the values; 0 where every candidate is masked.
+  // The mean of the values. Without a weight of 1 the top is no score: 0 where every candidate is
+  // masked, NaN where one is NaN or +inf.
   __device__ __forceinline__ float mean() const {
-    return canonical_nan(weights == 0.0f ? 0.0f : sum / weights);
+    const float none = top == kLowestScore ? 0.0f : bit_cast<float>(0x7fc00000u);
+    return weights < 1.0f ? none : canonical_nan(sum / weights);
   }
 };
 
@@ -78,8 +88,8 @@ struct PoolGroups {
     for (int k = 0; k < kTile; ++k) {
       float top = kLowestScore;
 #pragma unroll
-      for (int i = 0; i < kRunRows; ++i) top = maximum(top, run.scores[i].values[k]);
-      top = reduce_max<kGroupSize, kSliceLanes>(top, at);
+      for (int i = 0; i < kRunRows; ++i) top = MaxOrNan::combine(top, run.scores[i].values[k]);
+      top = reduce<MaxOrNan, kGroupSize, kSliceLanes>(top, at);
       float weight_sum = 0.0f;
       float sum = 0.0f;
 #pragma unroll
@@ -102,7 +112,7 @@ struct PoolGroups {
   __device__ __forceinline__ PoolSums merged(int channel) const {
     PoolSums all{kLowestScore, 0.0f, 0.0f};
 #pragma unroll
-    for (int g = 0; g < kPoolGroups; ++g) all.top = maximum(all.top, tops[g][channel]);
+    for (int g = 0; g < kPoolGroups; ++g) all.top = MaxOrNan::combine(all.top, tops[g][channel]);
 #pragma unroll
     for (int g = 0; g < kPoolGroups; ++g) {
       const float factor = softmax_weight(tops[g][channel] - all.top);

@@ -1,8 +1,8 @@
 // Softmax pooling of a window of candidates, one channel a lane slot:
 //   out = sum_i value_i * w_i / sum_i w_i,  w_i = softmax_weight(score_i - m),  m = max_i score_i
 // Both sums run over i = 0, 1, 2, ... from 0, the weighted one by fused multiply-adds; one
-// division. A masked candidate has score -inf: its weight is exactly 0, and its value must be 0. If
-// every candidate is masked the result is 0. A NaN score gives NaN.
+// division. A masked candidate has score -inf and value 0: with its weight of 2^-143 it changes
+// nothing. If every score is -inf the result is 0. A score of NaN or +inf gives NaN.
 #pragma once
 #include <wavejit/core/math.cuh>
 #include <wavejit/core/tile.cuh>
@@ -33,7 +33,9 @@ __device__ __forceinline__ Tile<kTile> softmax_pool(const Candidates<kWindow, kT
   for (int channel = 0; channel < kTile; ++channel) {
     float top = kLowestScore;
 #pragma unroll
-    for (int i = 0; i < kWindow; ++i) top = maximum(top, window.scores[i].values[channel]);
+    for (int i = 0; i < kWindow; ++i) {
+      top = platform::maximum_or_nan(top, window.scores[i].values[channel]);
+    }
     float weights = 0.0f;
     float sum = 0.0f;
 #pragma unroll
@@ -42,7 +44,9 @@ __device__ __forceinline__ Tile<kTile> softmax_pool(const Candidates<kWindow, kT
       weights = weights + weight;
       sum = fused_multiply_add(weight, window.values[i].values[channel], sum);
     }
-    out.values[channel] = canonical_nan(weights == 0.0f ? 0.0f : sum / weights);
+    // Without a weight of 1 the top is no score: nothing but -inf was there, or +inf or NaN was.
+    const float none = top == kLowestScore ? 0.0f : bit_cast<float>(0x7fc00000u);
+    out.values[channel] = weights < 1.0f ? none : canonical_nan(sum / weights);
   }
   return out;
 }

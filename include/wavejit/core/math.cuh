@@ -51,15 +51,16 @@ __device__ __forceinline__ float exponential(float x) {
   return x == x ? result : x;
 }
 
-// A weight e^x for x <= 0 in twelve instructions: e^0 is exactly 1 and everything below about
-// e^-87.7 exactly 0. 2^(x log2 e) with the fraction by a polynomial of degree 5; the power of two
-// is made by a shift of the sum that rounded, whose low bits hold its exponent. NaN gives NaN. The
-// relative error is at most 3e-7 down to e^-10 and 1.4e-6 below (tests/cpp).
+// A weight e^x for x <= 0 in ten instructions: 2^(x log2 e), the fraction by a polynomial of degree
+// 5, the whole part added to the exponent's bits, where the low bits of the sum that rounded hold
+// it. e^0 is exactly 1. The relative error is at most 3e-7 down to e^-10 and 1.4e-6 to e^-87.3;
+// from there the weight falls to 2^-143 at kLeast, which every smaller x and NaN gives (tests/cpp).
 __device__ __forceinline__ float softmax_weight(float x) {
   constexpr float kLog2E = 0x1.715476p+0f;
-  constexpr float kRound =
-      0x1.8p+23f + 127.0f;  // rounds to an integer and adds the exponent's bias
-  const float limited = platform::maximum_or_nan(x, -88.0f);
+  constexpr float kRound = 0x1.8p+23f;  // rounds to an integer; its own low bits are 0
+  constexpr float kLeast =
+      -0x1.601e66p+6f;  // n = -127 and f > 0 there: the sum of bits is positive
+  const float limited = maximum(x, kLeast);
   const float shifted = fused_multiply_add(limited, kLog2E, kRound);
   const float n = shifted - kRound;
   const float f = fused_multiply_add(limited, kLog2E, -n);
@@ -69,7 +70,7 @@ __device__ __forceinline__ float softmax_weight(float x) {
   p = fused_multiply_add(p, f, 0x1.ebf9bap-3f);
   p = fused_multiply_add(p, f, 0x1.62e42ap-1f);
   p = fused_multiply_add(p, f, 1.0f);
-  return p * bit_cast<float>(bit_cast<uint32_t>(shifted) << 23);
+  return bit_cast<float>(bit_cast<uint32_t>(p) + (bit_cast<uint32_t>(shifted) << 23));
 }
 
 }  // namespace wavejit

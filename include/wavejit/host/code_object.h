@@ -13,6 +13,12 @@ namespace wavejit::host {
 
 inline constexpr int kMaxDevices = 64;
 
+inline int checked_device(int64_t device) {
+  if (device >= 0 && device < kMaxDevices) return static_cast<int>(device);
+  fail("ValueError", "device: expected 0 to %d, got %lld", kMaxDevices - 1,
+       static_cast<long long>(device));
+}
+
 // One launched kernel: its name and, once a device has loaded the code, its handle there.
 struct KernelSlot {
   const char* name;

@@ -20,10 +20,19 @@ int call(const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {
   }
 }
 
+#if defined(WAVEJIT_LAUNCHES)
+// load_code(device): the device's code into this process, as the first launch there would.
+inline void load_code_of(Arguments& arguments) {
+  const int64_t device = arguments.integer("device");
+  arguments.end();
+  load_code(device);
+}
+#endif
+
 }  // namespace wavejit::host
 
-#define WAVEJIT_EXPORT(name)                                               \
-  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(  \
-      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {  \
-    return ::wavejit::host::call<&::wavejit::name>(values, count, result); \
+#define WAVEJIT_EXPORT(function, name)                                         \
+  extern "C" __attribute__((visibility("default"))) int __tvm_ffi_##name(      \
+      void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {      \
+    return ::wavejit::host::call<&::wavejit::function>(values, count, result); \
   }

@@ -5,6 +5,8 @@
 #pragma once
 #include <wavejit/host/tensor.h>
 
+#define WAVEJIT_LAUNCHES 1  // a unit with kernels to load
+
 namespace wavejit::host {
 
 struct Shape {

@@ -37,6 +37,8 @@ struct CudaDriver {
   int (*set_attribute)(void*, int, int);
   int (*launch)(const CudaLaunchConfig*, void*, void**, void**);
   int (*describe)(int, const char**);
+  int (*enumerate)(void**, unsigned, void*);  // null in a driver older than 12.4, like the next
+  int (*load_function)(void*);
   void* contexts[kMaxDevices];
   void* modules[kMaxDevices];
   bool ready;
@@ -67,6 +69,9 @@ inline void open_cuda_driver() {
   d.set_attribute = driver_symbol<decltype(d.set_attribute)>(library, kName, "cuFuncSetAttribute");
   d.launch = driver_symbol<decltype(d.launch)>(library, kName, "cuLaunchKernelEx");
   d.describe = driver_symbol<decltype(d.describe)>(library, kName, "cuGetErrorString");
+  d.enumerate =
+      reinterpret_cast<decltype(d.enumerate)>(dlsym(library, "cuModuleEnumerateFunctions"));
+  d.load_function = reinterpret_cast<decltype(d.load_function)>(dlsym(library, "cuFuncLoad"));
   check_cuda(d.init(0), "cuInit", "driver");
   d.ready = true;
 }
@@ -90,20 +95,46 @@ class CudaContext {
   bool pushed_;
 };
 
-[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device, int shared_bytes) {
-  const LoadLock lock;
+// The device's module, loaded once; the caller holds the lock.
+inline void* module_on(int device, const char* who) {
   if (!cuda_driver.ready) open_cuda_driver();
   CudaDriver& d = cuda_driver;
   if (!d.contexts[device]) {
     check_cuda(d.retain_primary_context(&d.contexts[device], device), "cuDevicePrimaryCtxRetain",
-               slot.name);
+               who);
   }
-  const CudaContext context(device);
   if (!d.modules[device]) {
-    check_cuda(d.load(&d.modules[device], wavejit_code_object), "cuModuleLoadData", slot.name);
+    const CudaContext context(device);
+    check_cuda(d.load(&d.modules[device], wavejit_code_object), "cuModuleLoadData", who);
   }
+  return d.modules[device];
+}
+
+// Everything that a later launch would load, so that one inside a graph's capture loads nothing.
+// The driver loads a function's code at its first use; one older than 12.4 cannot be asked to
+// sooner.
+inline void load_code(int64_t index) {
+  const int device = checked_device(index);
+  constexpr unsigned kMost = 64;
+  const LoadLock lock;
+  void* module = module_on(device, "load_code");
+  const CudaDriver& d = cuda_driver;
+  if (!d.enumerate || !d.load_function) return;
+  const CudaContext context(device);
+  void* functions[kMost] = {};
+  check_cuda(d.enumerate(functions, kMost, module), "cuModuleEnumerateFunctions", "load_code");
+  for (void* function : functions) {
+    if (function) check_cuda(d.load_function(function), "cuFuncLoad", "load_code");
+  }
+}
+
+[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device, int shared_bytes) {
+  const LoadLock lock;
+  void* module = module_on(device, slot.name);
+  const CudaDriver& d = cuda_driver;
+  const CudaContext context(device);
   void* handle;
-  check_cuda(d.function(&handle, d.modules[device], slot.name), "cuModuleGetFunction", slot.name);
+  check_cuda(d.function(&handle, module, slot.name), "cuModuleGetFunction", slot.name);
   if (shared_bytes > kDefaultSharedBytes) {
     check_cuda(d.set_attribute(handle, kMaxDynamicSharedBytes, shared_bytes), "cuFuncSetAttribute",
                slot.name);
@@ -115,8 +146,7 @@ template <class Params>
 void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   KernelSlot& slot = *kernel.slot;
   if (!worth_launching(slot.name, shape)) return;
-  const int device = shape.device.id;
-  if (device < 0 || device >= kMaxDevices) fail("ValueError", "device %d: too many", device);
+  const int device = checked_device(shape.device.id);
   if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) {
     load_kernel(slot, device, shape.shared_bytes);
   }

@@ -71,16 +71,31 @@ class HipDevice {
   bool changed_ = false;
 };
 
+// The current device's module, loaded once; the caller holds the lock.
+inline void* module_on(int device, const char* who) {
+  HipRuntime& r = hip_runtime;
+  if (!r.modules[device]) {
+    check_hip(r.load(&r.modules[device], wavejit_code_object), "hipModuleLoadData", who);
+  }
+  return r.modules[device];
+}
+
+// Everything that a later launch would load, so that one inside a graph's capture loads nothing.
+inline void load_code(int64_t index) {
+  const int device = checked_device(index);
+  const LoadLock lock;
+  if (!hip_runtime.ready) open_hip_runtime();
+  const HipDevice current(device);
+  module_on(device, "load_code");
+}
+
 [[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device) {
   const LoadLock lock;
   if (!hip_runtime.ready) open_hip_runtime();
-  HipRuntime& r = hip_runtime;
   const HipDevice current(device);
-  if (!r.modules[device]) {
-    check_hip(r.load(&r.modules[device], wavejit_code_object), "hipModuleLoadData", slot.name);
-  }
+  void* module = module_on(device, slot.name);
   void* handle;
-  check_hip(r.function(&handle, r.modules[device], slot.name), "hipModuleGetFunction", slot.name);
+  check_hip(hip_runtime.function(&handle, module, slot.name), "hipModuleGetFunction", slot.name);
   __atomic_store_n(&slot.handles[device], handle, __ATOMIC_RELEASE);
 }
 
@@ -88,8 +103,14 @@ template <class Params>
 void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   KernelSlot& slot = *kernel.slot;
   if (!worth_launching(slot.name, shape)) return;
-  const int device = shape.device.id;
-  if (device < 0 || device >= kMaxDevices) fail("ValueError", "device %d: too many", device);
+  if (shape.grid * shape.grid_y > 0xffffffffll / shape.block) {  // HIP counts lanes in 32 bits
+    fail("ValueError",
+         "%s: %lld x %lld blocks of %d lanes are more than 2^32 - 1 lanes: split the "
+         "batch",
+         slot.name, static_cast<long long>(shape.grid), static_cast<long long>(shape.grid_y),
+         shape.block);
+  }
+  const int device = checked_device(shape.device.id);
   if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) load_kernel(slot, device);
   const HipDevice current(device);
   void* arguments[] = {const_cast<Params*>(&params)};
