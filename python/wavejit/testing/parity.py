@@ -1,4 +1,4 @@
-"""The golden digests: fixed inputs, every c4 op and variant, one SHA-256 of all output bytes each.
+"""The golden digests: fixed inputs, every op and variant, one SHA-256 of all output bytes each.
 
 `cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. Rewrite
 the file, with a word on why in the commit, by `python -m wavejit.testing.parity --update`.
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wavejit.testing import inputs
+from wavejit.testing import inputs, parity_c128
 from wavejit.testing.bits import digest
 
 GOLDEN = Path(__file__).parent / "golden" / "c4.json"
@@ -43,7 +43,7 @@ def golden() -> dict[str, str]:
 
 
 def _cases() -> dict[str, Callable[[Any], str]]:
-    found: dict[str, Callable[[Any], str]] = {}
+    found: dict[str, Callable[[Any], str]] = dict(parity_c128.cases())
     for ratio, rings in ((4, (8, 16)), (128, (128, 256))):
         for ring in rings:
             for kind in ("paged", "request"):
