@@ -71,12 +71,11 @@ class CompressStatePool:
 
         Request slot 0 counts: padded rows of a captured graph write to its ring.
         """
-        given = [
-            (n, v) for n, v in (("swa_pages", swa_pages), ("request_slots", request_slots)) if v
-        ]
-        if len(given) != 1:
+        if (swa_pages is None) == (request_slots is None):
             raise ValueError("expected one of swa_pages and request_slots, got both or none")
-        return positive(*given[0]) * positive("ring_size", ring_size)
+        name = "swa_pages" if request_slots is None else "request_slots"
+        rings = swa_pages if request_slots is None else request_slots
+        return positive(name, rings) * positive("ring_size", ring_size)
 
     @staticmethod
     def bytes_needed(
@@ -215,35 +214,42 @@ class CompressStatePool:
         of speculation. Requests that share a prefix's slots of the sliding window share its rows.
         A diagnosis on the CPU, which waits for the device.
         """
-        import torch
-
         self._same_geometry(scheme)
-        kept = self.ring_size - (8 if self.ratio == 4 else 128)
-        kept = kept + 2 if kept > 0 else 0
         owners: dict[int, tuple[Any, int, int]] = {}
-        for slot, seq in zip(req_pool_indices.tolist(), seq_lens.tolist(), strict=True):
-            group = seq // self.ratio * self.ratio - (4 if self.ratio == 4 else 0)
-            positions = torch.arange(max(min(group, seq - kept), 0), seq)
-            slots = torch.full_like(positions, slot)
-            homes = [None] * len(positions)  # what makes two tokens one
-            if isinstance(scheme, PagedRing):
-                homes = swa_slots(scheme, slots, positions).tolist()
-            locs = state_locs(scheme, slots, positions).tolist()
-            for position, home, loc in zip(positions.tolist(), homes, locs, strict=True):
+        live = zip(req_pool_indices.tolist(), seq_lens.tolist(), strict=True)
+        for index, (slot, seq) in enumerate(live):
+            for position, loc, home in self._kept_rows(scheme, slot, seq):
                 if not 0 <= loc < len(self.rows) - 1:
                     raise ValueError(
                         f"request slot {slot}, position {position}: expected one of the pool's "
                         f"{len(self.rows) - 1} rows, got {loc}"
                     )
-                other = owners.setdefault(loc, (home, slot, position))
-                if other[0] != home or (home is None and other[1:] != (slot, position)):
+                token = (index, position) if home is None else home
+                other, *owner = owners.setdefault(loc, (token, slot, position))
+                if other != token:
                     raise ValueError(
-                        f"state row {loc} belongs to request slot {other[1]}, position {other[2]}, "
+                        f"state row {loc} belongs to request slot {owner[0]}, position {owner[1]}, "
                         f"and to request slot {slot}, position {position}"
                     )
 
+    def _kept_rows(self, scheme: Scheme, slot: int, seq: int) -> list[tuple[int, int, int | None]]:
+        """(position, row, the sliding window's slot) of what a request of `seq` tokens keeps."""
+        import torch
+
+        kept = self.ring_size - (8 if self.ratio == 4 else 128)
+        group = seq // self.ratio * self.ratio - (4 if self.ratio == 4 else 0)
+        first = max(min(group, seq - (kept + 2 if kept > 0 else 0)), 0)
+        positions = torch.arange(seq - min(seq % self.ratio, 1) if self.online else first, seq)
+        slots = torch.full_like(positions, slot)
+        homes: list[int | None] = [None] * len(positions)
+        if isinstance(scheme, PagedRing):
+            homes = swa_slots(scheme, slots, positions).tolist()
+        locs = state_locs(scheme, slots, positions).tolist()
+        return list(zip(positions.tolist(), locs, homes, strict=True))
+
     def _same_geometry(self, scheme: Scheme) -> None:
-        check_ratio(scheme, self.ratio)
+        if not self.online:
+            check_ratio(scheme, self.ratio)
         page = scheme.swa_page_size if isinstance(scheme, PagedRing) else self.swa_page_size
         ours = (self.swa_page_size, self.ring_size)
         if (page, scheme.ring_size) != ours:

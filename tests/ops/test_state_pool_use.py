@@ -128,7 +128,7 @@ def test_a_rejected_draft_leaves_no_trace(device: str) -> None:
 
 def test_drafts_need_room() -> None:
     one = torch.ones(1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="most: .*room for 11 drafts.* 10"):
+    with pytest.raises(ValueError, match=r"most: .*room for 11 drafts.* 10"):
         pool_of().clear_rejected(one, one, one, most=11)
     with pytest.raises(ValueError, match="room"):
         pool_of(**ONLINE).clear_rejected(one, one, one, most=1)
@@ -242,12 +242,19 @@ def test_pages_that_two_requests_hold() -> None:
     slots = torch.tensor([1, 2])
     pool.check_aliases(scheme, slots, torch.tensor([260, 258]))
     taken = scheme.full_to_swa[scheme.req_to_token[1, 256:512].long()]
-    scheme.full_to_swa[scheme.req_to_token[3, 256:512].long()] = taken.roll(8)
+    scheme.full_to_swa[scheme.req_to_token[3, 256:512].long()] = taken
     with pytest.raises(ValueError, match=r"state row \d+ belongs to request slot 1, position 25\d"):
         pool.check_aliases(scheme, torch.tensor([1, 3]), torch.tensor([260, 270]))
     scheme.full_to_swa[scheme.req_to_token[2, 257].long()] = -1
-    with pytest.raises(ValueError, match="request slot 2, position 257: .* got -1"):
+    with pytest.raises(ValueError, match=r"request slot 2, position 257: .* got -1"):
         pool.check_aliases(scheme, slots, torch.tensor([260, 258]))
+
+
+def test_an_online_row_has_one_request() -> None:
+    pool, ring = pool_of(size=9, **ONLINE), wavejit.RequestRing(1)
+    pool.check_aliases(ring, torch.tensor([1, 2, 2]), torch.tensor([300, 5, 128]))
+    with pytest.raises(ValueError, match="state row 2 belongs to request slot 2, position 4"):
+        pool.check_aliases(ring, torch.tensor([2, 2]), torch.tensor([5, 129]))
 
 
 def test_random_rings_never_alias() -> None:
