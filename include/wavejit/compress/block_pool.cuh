@@ -6,8 +6,8 @@
 //          runs are added as (r0 + r2) + (r1 + r3)
 //   all    M = max_g m_g, f_g = softmax_weight(m_g - M); weights = sum_g weights_g f_g and
 //          sum = sum_g sum_g f_g, g = 0, 1, ... from 0 by fused multiply-adds; one division
-// Absent candidates are masked (score -inf, value 0), which changes no sum. Every candidate masked: 0.
-// A score of NaN or +inf gives NaN, through the maximum.
+// Absent candidates are masked (score -inf, value 0), which changes no sum. Every candidate masked:
+// 0. A score of NaN or +inf gives NaN, through the maximum.
 //
 // Every row is read once and stays in registers: a lane holds one run of kTile channels, a group of
 // lanes one group of candidates of a slice of kSliceLanes * kTile channels.
