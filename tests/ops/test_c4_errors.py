@@ -70,7 +70,7 @@ TENSORS: list[tuple[str, Change, type[Exception], tuple[str, ...]]] = [
         "kv_buffer",
         lambda t: t[::2],
         ValueError,
-        ("strides", "contiguous", "strides [2048, 256, 1]"),
+        ("strides", "shape [pages, 4, 256], contiguous", "strides [2048, 256, 1]"),
     ),
     ("kv_buffer", unaligned, ValueError, ("alignment", "aligned to 16 bytes", "address 0x")),
     ("kv_input", lambda t: t.half(), ValueError, ("dtype", "float, bfloat16", "float16")),

@@ -113,6 +113,7 @@ inline void* data_of(const DLTensor& tensor) {
 struct Extent {
   int64_t value = kAny;
   Size* symbol = nullptr;
+  bool bound_here = false;  // by the tensor at hand: no expectation of it
   Extent() = default;
   Extent(int64_t number) : value(number) {}
   Extent(int number) : value(number) {}
@@ -123,11 +124,13 @@ struct Extent {
     const int64_t expected = symbol ? symbol->value : value;
     return expected == kAny || expected == came;
   }
-  void bind(int64_t came) const {
-    if (symbol && symbol->value == kAny) symbol->value = came;
+  void bind(int64_t came) {
+    if (!symbol || symbol->value != kAny) return;
+    symbol->value = came;
+    bound_here = true;
   }
   void add_to(Text& text) const {
-    const int64_t expected = symbol ? symbol->value : value;
+    const int64_t expected = bound_here ? kAny : symbol ? symbol->value : value;
     if (symbol) text.add("%s", symbol->name);
     if (symbol && expected != kAny) text.add("=");
     if (expected != kAny) text.add("%lld", static_cast<long long>(expected));
@@ -196,11 +199,12 @@ class TensorMatcher {
     }
     return false;
   }
-  bool strides_match(const DLTensor& tensor) const {
+  bool strides_match(const DLTensor& tensor) {
     if (!tensor.strides || empty(tensor)) return true;  // no strides: contiguous by definition
     int64_t contiguous = 1;
     for (int i = rank_ - 1; i >= 0; --i) {
-      const Extent expected = has_strides_ ? strides_[i] : Extent(contiguous);
+      Extent dense(contiguous);
+      Extent& expected = has_strides_ ? strides_[i] : dense;
       if (tensor.shape[i] != 1 && !expected.matches(tensor.strides[i])) return false;
       if (tensor.shape[i] != 1) expected.bind(tensor.strides[i]);
       contiguous *= tensor.shape[i];
