@@ -122,5 +122,6 @@ def rows(shapes: dict[str, list[list[int]]], peer: Any) -> list[Callable[[], Row
     return [
         lambda maker=makers[kind], shape=shape: maker(*shape, peer)  # type: ignore[misc]
         for kind, group in shapes.items()
+        if kind in makers
         for shape in group
     ]

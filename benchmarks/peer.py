@@ -29,9 +29,10 @@ class Peer:
         lengths: Any,
         rings: Any,
         dim: int,
+        ratio: int = 4,
     ) -> Callable[[], object]:
         plan = self._module.CompressorDecodePlan.generate(
-            4,
+            ratio,
             slots,
             rings.req_to_token,
             rings.full_to_swa,
@@ -39,7 +40,7 @@ class Peer:
             rings.swa_page_size,
             rings.ring_size,
         )
-        return self._compress(state, kv, ape, plan, out, dim)
+        return self._compress(state, kv, ape, plan, out, dim, ratio)
 
     def prefill(
         self,
@@ -52,15 +53,16 @@ class Peer:
         rings: Any,
         dim: int,
         tokens: int,
+        ratio: int = 4,
     ) -> Callable[[], object]:
-        plan = self.plan(slots, lengths, lengths, rings, tokens)()
-        return self._compress(state, kv, ape, plan, out, dim)
+        plan = self.plan(slots, lengths, lengths, rings, tokens, ratio)()
+        return self._compress(state, kv, ape, plan, out, dim, ratio)
 
     def plan(
-        self, slots: Any, lengths: Any, extends: Any, rings: Any, tokens: int
+        self, slots: Any, lengths: Any, extends: Any, rings: Any, tokens: int, ratio: int = 4
     ) -> Callable[[], Any]:
         return lambda: self._module.CompressorPrefillPlan.generate(
-            4,
+            ratio,
             slots,
             lengths,
             extends,
@@ -72,10 +74,10 @@ class Peer:
         )
 
     def _compress(
-        self, state: Any, kv: Any, ape: Any, plan: Any, out: Any, dim: int
+        self, state: Any, kv: Any, ape: Any, plan: Any, out: Any, dim: int, ratio: int
     ) -> Callable[[], object]:
         return lambda: self._module.compress_forward(
-            state, kv, ape, plan, head_dim=dim, compress_ratio=4, out=out
+            state, kv, ape, plan, head_dim=dim, compress_ratio=ratio, out=out
         )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import c4
+import c128
 import first_call
 import peer
 import timing
@@ -87,7 +88,8 @@ def main() -> None:
     print(f"copy rate {rate / 1e12:.3f} TB/s")
     print(f"{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
-    for make in c4.rows(tomllib.loads((FOLDER / "shapes.toml").read_text()), other):
+    shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
+    for make in [*c4.rows(shapes, other), *c128.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)
         print(

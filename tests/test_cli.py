@@ -15,6 +15,7 @@ from fake_compiler import compiles, fake_compiler
 from wavejit import cli
 from wavejit.jit import env, key, toolchain
 from wavejit.testing import parity
+from wavejit.warming import variants
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PREBUILD = ["prebuild", "--arch", "host_w32", "--kernel", "compress_plan"]
@@ -98,7 +99,7 @@ def test_prebuild_fails_with_every_error(
     said = capsys.readouterr()
     assert said.out.count("FAILED") == said.err.count("kHeadDim = 128 is refused") == 2
     assert "2 failed" in said.out
-    assert compiles(fake) == 5
+    assert compiles(fake) == sum(map(len, variants("host_w64").values()))
 
 
 @pytest.mark.usefixtures("fake")

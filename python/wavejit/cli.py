@@ -49,6 +49,7 @@ MANY = _arg("--arch", action="append", help="an architecture or all; may be repe
 BUILT = _arg("--arch", action="append", required=True, help=MANY[1]["help"])
 KERNELS = _arg("--kernel", action="append", help="only this one; may be repeated")
 PARAM = _arg("--param", action="append", default=[], metavar="NAME=VALUE", help="another variant")
+RESOURCES = _arg("--resources", action="store_true", help="of each kernel, from compiled code")
 TAR = _arg("path", type=Path, help="the tar file")
 COMMANDS = (
     Command(
@@ -62,7 +63,12 @@ COMMANDS = (
         "compile into the cache; needs no GPU",
         (BUILT, MODEL, KERNELS, _arg("--jobs", type=int, help="builds at a time"), JSON),
     ),
-    Command("show", commands.show, "the rendered source", (KERNEL, ONE, MODEL, PARAM)),
+    Command(
+        "show",
+        commands.show,
+        "the rendered source, or registers, shared memory and scratch",
+        (KERNEL, ONE, MODEL, PARAM, RESOURCES, JSON),
+    ),
     Command(
         "why", commands.why, "why a kernel is not in the cache", (KERNEL, ONE, MODEL, PARAM, JSON)
     ),

@@ -118,7 +118,18 @@ def _progress(outcome: Outcome, done: int, total: int) -> None:
 def show(options: Options) -> int:
     from wavejit.jit.render import render
 
-    print(render(_spec(options), archs.load(options.arch)), end="")
+    spec, arch = _spec(options), archs.load(options.arch)
+    if not options.resources:
+        print(render(spec, arch), end="")
+        return 0
+    from wavejit.jit.api import warm
+    from wavejit.resources import resources
+
+    warm(spec, options.arch)
+    (found,) = _look(options.arch, options.model, [spec])
+    if found.entry is None:
+        raise ValueError(f"{spec.label} for {options.arch} is {found.state}: {found.reason}")
+    emit(options.json, [asdict(kernel) for kernel in resources(found.entry.library)])
     return 0
 
 

@@ -7,10 +7,15 @@ from typing import Any
 
 from wavejit.check import one_of, positive, tensors
 from wavejit.jit import arch as archs
-from wavejit.ops import c4_compress
+from wavejit.ops import c4_compress, c128_compress
+from wavejit.rearrange import refuse_unarranged
 
-OFFERED = ("CompressStatePool", "compress")
-_KERNELS = {4: c4_compress}
+OFFERED = ("CompressStatePool", "compress", "overlap_transform", "rearrange_ape")
+_KERNELS = {4: c4_compress, 128: c128_compress}
+_REFERENCES = {
+    4: c4_compress.c4_compress_reference,
+    128: c128_compress.c128_compress_reference,
+}
 _ready: dict[Any, Callable[..., Any]] = {}
 
 
@@ -29,7 +34,8 @@ def compress(
     kv_buffer: [pages, ratio, row_width] fp32 or bf16, the state pool, updated in place;
     kv_input: [tokens, row_width] fp32 or bf16, rows may lie apart; ape: [window, head_dim] in the
     input's dtype, re-arranged; plan: from compress_plan_decode (one row a request) or
-    compress_plan_prefill. row_width is 4 * head_dim and window 8 for ratio 4.
+    compress_plan_prefill. row_width is 4 * head_dim and window 8 for ratio 4, 2 * head_dim and
+    128 for ratio 128.
 
     Returns `out`: [requests, head_dim] for a decode plan, of which only the rows that end a group
     are written, or [plan_c rows, head_dim]; in the input's dtype, or bf16 when `out` is given so.
@@ -56,6 +62,7 @@ def compress(
         raise
     run = _ready.get(key)
     if run is None:
+        refuse_unarranged(ape, ratio, positive("head_dim", head_dim))
         run = _prepare(key, kv_buffer, kv_input, out, plan, head_dim, ratio)
     if plan.is_decode:
         run(kv_buffer, kv_input, ape, plan.bound, out)
@@ -108,9 +115,7 @@ def compress_reference(
     one_of("ratio", ratio, tuple(_KERNELS))
     if out is None:
         out = _allocate(kv_input, plan, head_dim)
-    return c4_compress.c4_compress_reference(
-        kv_buffer, kv_input, ape, plan, head_dim=head_dim, out=out
-    )
+    return _REFERENCES[ratio](kv_buffer, kv_input, ape, plan, head_dim=head_dim, out=out)
 
 
 def load(name: str) -> Any:
@@ -119,4 +124,8 @@ def load(name: str) -> Any:
         from wavejit.state_pool import CompressStatePool
 
         return CompressStatePool
+    if name in ("overlap_transform", "rearrange_ape"):
+        from wavejit import rearrange
+
+        return getattr(rearrange, name)
     return globals()[name]

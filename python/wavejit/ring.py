@@ -57,3 +57,29 @@ def check_ratio(scheme: Scheme, ratio: int) -> None:
         raise ValueError(
             f"ring_size: expected a multiple of the ratio {ratio}, got {scheme.ring_size}"
         )
+
+
+def swa_slots(scheme: PagedRing, slots: Any, positions: Any) -> Any:
+    """The sliding window's slots of positions, int64 on the CPU; -1 where a table has no answer."""
+    import torch
+
+    slots, positions = slots.cpu().long(), positions.cpu().long()
+    tokens, to_swa = scheme.req_to_token.cpu(), scheme.full_to_swa.cpu().long()
+    nothing = torch.zeros_like(positions)
+    good = (slots >= 0) & (slots < tokens.shape[0])
+    good &= (positions >= 0) & (positions < tokens.shape[1])
+    full = tokens[slots.where(good, nothing), positions.where(good, nothing)].long()
+    good &= (full >= 0) & (full < to_swa.shape[0])
+    swa = to_swa[full.where(good, nothing)]
+    return swa.where(good & (swa >= 0), nothing - 1)
+
+
+def state_locs(scheme: Scheme, slots: Any, positions: Any) -> Any:
+    """State rows of positions of request slots, int64 on the CPU; -1 where there is none."""
+    if isinstance(scheme, PagedRing):
+        swa = swa_slots(scheme, slots, positions)
+        page = swa.div(scheme.swa_page_size, rounding_mode="floor")
+        return (page * scheme.ring_size + swa % scheme.ring_size).where(swa >= 0, swa)
+    slots, positions = slots.cpu().long(), positions.cpu().long()
+    locs = slots * scheme.ring_size + positions % scheme.ring_size
+    return locs.where((slots >= 0) & (positions >= 0), locs.new_full((), -1))

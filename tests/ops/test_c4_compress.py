@@ -1,4 +1,4 @@
-"""The c4 compressor's values and state against the definition written out in c4_world.py."""
+"""The c4 compressor's values and state against the definition written out in compress_world.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import plan_loop
 import pytest
 import torch
-from c4_world import World, entry, random_ape, random_rows
+from compress_world import World, entry, random_ape, random_rows
 
 import wavejit
 from wavejit.testing import assert_same_bytes, inputs

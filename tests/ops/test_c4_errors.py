@@ -103,7 +103,7 @@ VALUES: list[tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = [
     ({"head_dim": None}, TypeError, ("head_dim", "an int", "None")),
     ({"head_dim": 128}, ValueError, ("kv_buffer", "512]", "256]")),
     ({"ratio": 3}, ValueError, ("ratio", "expected", "got 3")),
-    ({"ratio": 128}, ValueError, ("ratio", "expected", "got 128")),
+    ({"ratio": 128}, ValueError, ("plan: expected one of ratio 128", "one of ratio 4")),
     ({"ratio": 0}, ValueError, ("ratio", "expected", "got 0")),
     ({"ratio": "4"}, ValueError, ("ratio", "expected", "'4'")),
     ({"ratio": 4.0}, ValueError, ("ratio", "expected", "got 4.0")),

@@ -8,6 +8,9 @@ import sys
 import pytest
 import torch
 
+import wavejit
+from wavejit.testing import assert_same_bytes, inputs
+
 _FIRST_CALL_IS_CAPTURED = """
 import torch, wavejit
 from wavejit.ops import c4_compress, compress_plan
@@ -57,3 +60,63 @@ def test_the_first_call_after_loading_can_be_captured() -> None:
         [sys.executable, "-c", _FIRST_CALL_IS_CAPTURED], capture_output=True, text=True, timeout=300
     )
     assert run.stdout.strip() == "equal", run.stderr
+
+
+def _c128_chain(state: torch.Tensor, online: torch.Tensor, given: dict[str, torch.Tensor]) -> list:
+    """Plans and compressors of ratio 128, both forms, and a pooling: every output."""
+    ring, dim = wavejit.RequestRing(128), 64
+    slots, seqs, extends = (given[name] for name in ("slots", "seqs", "extends"))
+    kv, ape = given["kv"], given["ape"]
+    options: dict = {"head_dim": dim}
+    plan = wavejit.compress_plan_prefill(
+        128, slots, seqs, extends, scheme=ring, num_q_tokens=len(kv)
+    )
+    outs = [torch.zeros(len(kv), dim, device="cuda") for _ in range(2)]
+    outs += [torch.zeros(len(slots), dim, device="cuda") for _ in range(2)]
+    wavejit.compress(state, kv, ape, plan, ratio=128, out=outs[0], **options)
+    segments = wavejit.compress_online_plan_prefill(slots, seqs, extends, num_q_tokens=len(kv))
+    wavejit.compress_online(online, kv, ape, segments, out=outs[1], **options)
+    after, rows = seqs + 1, kv[: len(slots)]
+    plan = wavejit.compress_plan_decode(128, slots, after, scheme=ring)
+    wavejit.compress(state, rows, ape, plan, ratio=128, out=outs[2], **options)
+    step = wavejit.compress_online_plan_decode(slots, after)
+    wavejit.compress_online(online, rows, ape, step, out=outs[3], **options)
+    outs.append(wavejit.softmax_pool(kv[:128].view(1, 128, 2 * dim), dim))
+    return outs
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")
+def test_c128_replays_as_eager() -> None:
+    """Captured once; replayed with new contents and fewer real tokens than the bucket has."""
+
+    def pools() -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(5, 128, 128, device="cuda"), torch.ones(5, 192, device="cuda")
+
+    def batch(turn: int) -> dict[str, torch.Tensor]:
+        seqs = torch.tensor(([383, 127, 9], [255, 127, 130], [300, 1, 0])[turn])
+        extends = torch.tensor(([290, 100, 9], [200, 30, 2], [50, 1, 0])[turn])
+        found = {"slots": torch.tensor([1, 3, 2]), "seqs": seqs, "extends": extends}
+        found["kv"] = inputs.normal(turn, (400, 128))
+        found["ape"] = inputs.normal(9, (128, 64))
+        return {name: tensor.cuda() for name, tensor in found.items()}
+
+    given = batch(0)
+    _c128_chain(*pools(), given)  # loads and compiles
+    state, online = pools()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = _c128_chain(state, online, given)
+    for turn in range(3):
+        for name, tensor in batch(turn).items():
+            given[name].copy_(tensor)
+        for tensor in (state, online):
+            tensor.fill_(1)
+        graph.replay()
+        eager_pools = pools()
+        eager = _c128_chain(*eager_pools, given)
+        torch.cuda.synchronize()
+        pairs = zip([*captured, state, online], [*eager, *eager_pools], strict=True)
+        for i, (one, other) in enumerate(pairs):
+            assert_same_bytes(one, other, f"turn {turn}, tensor {i}")
+        assert eager[0].abs().sum() > 0 or turn == 2

@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plan_loop
 import pytest
-from c4_world import World, random_rows
+import torch
+from compress_world import World, random_ape, random_rows
 
 import wavejit
 from wavejit.testing import assert_same_bytes, inputs
+
+LENGTH = 4000
+
+
+def served(device: str, ratio: int, paged: bool, sizes: list[int]) -> Any:
+    """All entries of one request of 4,000 tokens in chunks of `sizes` (0: a decode step)."""
+    dim, ring = 64, 8 if ratio == 4 else 128
+    scheme = wavejit.RequestRing(ring)
+    if paged:
+        scheme = plan_loop.on(device, plan_loop.paged_ring(2, 4096, 256, ring, seed=3))
+    rows = (32 if paged else 2) * ring
+    width = (4 if ratio == 4 else 2) * dim
+    state = torch.full((rows // ratio, ratio, width), float("nan"), device=device)
+    given = random_rows(dim, ratio).repeat(2, 1)[:LENGTH].to(device)
+    ape, slot = random_ape(dim, ratio).to(device), torch.tensor([1], device=device)
+    options, entries, at = {"head_dim": dim, "ratio": ratio}, [], 0
+    for size in sizes:
+        end = min(at + max(size, 1), LENGTH)
+        seq, extend = torch.tensor([end]), torch.tensor([end - at])
+        if size:
+            plan = wavejit.compress_plan_prefill(
+                ratio, slot, seq, extend, scheme=scheme, num_q_tokens=end - at
+            )
+        else:
+            plan = wavejit.compress_plan_decode(ratio, slot, seq.to(device), scheme=scheme)
+        out = wavejit.compress(state, given[at:end], ape, plan, **options)
+        if size or end % ratio == 0:
+            entries.append(out)
+        at = end
+    assert at == LENGTH
+    return torch.cat(entries)
+
+
+@pytest.mark.parametrize("paged", [True, False])
+@pytest.mark.parametrize("ratio", [4, 128])
+def test_four_thousand_tokens_however_cut(device: str, ratio: int, paged: bool) -> None:
+    """In one piece, in random pieces, token by token, and both mixed."""
+    whole = served(device, ratio, paged, [LENGTH])
+    assert len(whole) == LENGTH // ratio
+    steps = served(device, ratio, paged, [0] * LENGTH)
+    assert_same_bytes(steps, whole, "token by token")
+    for seed, most in enumerate((5, 90, 700)):
+        sizes = inputs.integers(seed, (LENGTH,), 0, most).tolist()
+        total, cut = 0, 0
+        while total < LENGTH:
+            total, cut = total + max(sizes[cut], 1), cut + 1
+        pieces = served(device, ratio, paged, sizes[:cut])
+        assert_same_bytes(pieces, whole, f"pieces of less than {most}")
 
 
 @pytest.mark.parametrize("paged", [True, False])

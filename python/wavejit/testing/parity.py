@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from wavejit.testing import inputs
+from wavejit.testing import inputs, parity_c128
 from wavejit.testing.bits import digest
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -63,7 +63,7 @@ def _every() -> dict[str, Callable[[Any], str]]:
 
 
 def _cases() -> dict[str, Callable[[Any], str]]:
-    found: dict[str, Callable[[Any], str]] = {}
+    found: dict[str, Callable[[Any], str]] = dict(parity_c128.cases())
     for ratio, rings in ((4, (8, 16)), (128, (128, 256))):
         for ring in rings:
             for kind in ("paged", "request"):

@@ -1,4 +1,4 @@
-"""Requests that go through the c4 compressor, with the definition written out beside it.
+"""Requests that go through a compressor, with the definition written out beside it.
 
 `World` keeps every projection row of every request, sends chunks and decode steps to the library,
 and checks each output row against float64 sums over that list, and each state row byte by byte.
@@ -23,22 +23,26 @@ BF16_STEP = 2.0**-8
 
 
 @cache
-def random_rows(head_dim: int) -> Any:
+def random_rows(head_dim: int, ratio: int = 4) -> Any:
     """2,048 projection rows, fp32: values about 1, scores about 3."""
-    rows = inputs.normal(head_dim, (2048, 4 * head_dim))
-    rows[:, 2 * head_dim :] *= 3
+    values = head_dim * (2 if ratio == 4 else 1)
+    rows = inputs.normal(head_dim, (2048, 2 * values))
+    rows[:, values:] *= 3
     return rows
 
 
 @cache
-def random_ape(head_dim: int) -> Any:
-    return inputs.normal(head_dim + 1, (8, head_dim))
+def random_ape(head_dim: int, ratio: int = 4) -> Any:
+    return inputs.normal(head_dim + 1, (8 if ratio == 4 else 128, head_dim))
 
 
 def entry(rows: np.ndarray, ape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One latent row from the rows of its window (4 or 8), and the scale of its rounding errors."""
+    """One latent row from its window of 4, 8 or 128 rows, and the scale of its rounding errors."""
     dim = ape.shape[1]
     values, scores = [], []
+    if len(ape) == 128:
+        values, scores = list(rows[:, :dim]), list(rows[:, dim:] + ape)
+        rows = rows[:0]
     for k, row in enumerate(rows):
         i = k + 8 - len(rows)
         values.append(row[:dim] if i < 4 else row[dim : 2 * dim])
@@ -56,6 +60,7 @@ class World:
         self,
         device: str,
         *,
+        ratio: int = 4,
         head_dim: int = 128,
         state: Any = torch.float32,
         input: Any = torch.float32,
@@ -67,16 +72,18 @@ class World:
     ) -> None:
         self.device, self.dim = device, head_dim
         self.state_dtype, self.input, self.output = state, input, output or input
-        self.scheme = scheme or wavejit.RequestRing(8)
+        self.ratio, self.window = ratio, 8 if ratio == 4 else 128
+        self.width = (4 if ratio == 4 else 2) * head_dim
+        self.scheme = scheme or wavejit.RequestRing(self.window)
         self.where = plan_loop.Locator(self.scheme)
-        self.ape = random_ape(head_dim).to(input)
+        self.ape = random_ape(head_dim, ratio).to(input)
         self.rows: list[list[Any]] = [[] for _ in range(slots)]
         self.fed = 0
         paged = isinstance(self.scheme, wavejit.PagedRing)
         rings = len(self.scheme.full_to_swa) // self.scheme.swa_page_size if paged else slots
-        pages = rings * self.scheme.ring_size // 4 + 1
+        pages = rings * self.scheme.ring_size // ratio + 1
         # Whatever reads a row that nobody wrote gets NaN, and is found.
-        self.expected_state = torch.full((pages, 4, 4 * head_dim), float("nan"), dtype=state)
+        self.expected_state = torch.full((pages, ratio, self.width), float("nan"), dtype=state)
         self.kv_buffer = self.expected_state.clone().to(device)
         self.with_reference = with_reference
         self.with_planner = with_planner  # else plan_loop plans, so that only one kernel is tested
@@ -86,7 +93,7 @@ class World:
         """The next `count` projection rows."""
         picked = (torch.arange(count) + self.fed) % 2048
         self.fed += count
-        return random_rows(self.dim)[picked].to(self.input)
+        return random_rows(self.dim, self.ratio)[picked].to(self.input)
 
     def chunk(
         self, extends: dict[int, int], *, rows: Any = None, row_stride: int = 0, **options: Any
@@ -105,11 +112,11 @@ class World:
         for slot, seq in zip(slots, seqs, strict=True):
             self.rows[slot] += list(given[start : start + extends[slot]])
             start += extends[slot]
-            ends = [end for end in range(prefix[slot] + 1, seq + 1) if end % 4 == 0]
+            ends = [end for end in range(prefix[slot] + 1, seq + 1) if end % self.ratio == 0]
             for end in ends:
                 expected.append((slot, end, prefix[slot]))
         self._check_outputs(out, expected)
-        writes = plan_loop.prefill_rows(4, *lists, self.scheme, count).write
+        writes = plan_loop.prefill_rows(self.ratio, *lists, self.scheme, count).write
         self._check_state(given, [write for write in writes if write[1] >= 0])
         return out
 
@@ -123,7 +130,7 @@ class World:
         expected = []
         for i, (slot, seq) in enumerate(zip(slots, seqs, strict=True)):
             self.rows[slot].append(given[i])
-            expected.append((slot, seq, seq) if seq % 4 == 0 else None)
+            expected.append((slot, seq, seq) if seq % self.ratio == 0 else None)
         self._check_outputs(out, expected)
         locs = [self.where(slot, seq - 1) for slot, seq in zip(slots, seqs, strict=True)]
         self._check_state(given, list(enumerate(locs)))
@@ -134,9 +141,11 @@ class World:
     ) -> Any:
         if not self.with_planner:
             lists = slots, seqs, extends
-            return plan_loop.prefill_plan(self.device, *lists, self.scheme, **options)
+            return plan_loop.prefill_plan(
+                self.device, *lists, self.scheme, ratio=self.ratio, **options
+            )
         return wavejit.compress_plan_prefill(
-            4,
+            self.ratio,
             torch.tensor(slots).to(self.device),
             torch.tensor(seqs),
             torch.tensor(extends),
@@ -147,10 +156,10 @@ class World:
 
     def _plan_decode(self, slots: list[int], seqs: list[int]) -> Any:
         if not self.with_planner:
-            return plan_loop.decode_plan(self.device, slots, seqs, self.scheme)
+            return plan_loop.decode_plan(self.device, slots, seqs, self.scheme, ratio=self.ratio)
         slots_here, seqs_here = (torch.tensor(one).to(self.device) for one in (slots, seqs))
         scheme = plan_loop.on(self.device, self.scheme)
-        return wavejit.compress_plan_decode(4, slots_here, seqs_here, scheme=scheme)
+        return wavejit.compress_plan_decode(self.ratio, slots_here, seqs_here, scheme=scheme)
 
     def _run(self, plan: Any, given: Any, count: int, row_stride: int) -> Any:
         out = torch.full((count, self.dim), -77.0, dtype=self.output, device=self.device)
@@ -166,7 +175,7 @@ class World:
             self.ape.to(self.device),
             plan,
             head_dim=self.dim,
-            ratio=4,
+            ratio=self.ratio,
             out=out,
         )
         assert done is out
@@ -178,7 +187,7 @@ class World:
         same = plan_loop.mapped(plan, lambda rows: rows.cpu())
         defined = torch.full_like(out, -77.0)
         reference.compress(
-            self.before, given, self.ape, same, head_dim=self.dim, ratio=4, out=defined
+            self.before, given, self.ape, same, head_dim=self.dim, ratio=self.ratio, out=defined
         )
         assert_same_bytes(self.kv_buffer, self.before, "state, against the reference's")
         close = {"rtol": BF16_STEP, "atol": 1e-4} if out.dtype == torch.bfloat16 else {"atol": 2e-5}
@@ -193,7 +202,7 @@ class World:
                 assert_same_bytes(out[i], torch.full_like(out[i], -77.0), f"untouched row {i}")
                 continue
             slot, end, kept = wanted
-            window = range(max(end - 8, 0), end)
+            window = range(max(end - self.window, 0), end)
             seen = [self._as_read(slot, position, kept) for position in window]
             value, scale = entry(np.stack(seen), ape)
             error = np.abs(out[i].double().numpy() - value)
@@ -211,7 +220,7 @@ class World:
 
     def _check_state(self, given: Any, writes: list[tuple[int, int]]) -> None:
         """The rows that the rules name, converted once, and no other."""
-        rows = self.expected_state.view(-1, 4 * self.dim)
+        rows = self.expected_state.view(-1, self.width)
         for ragged, loc in writes:
             rows[loc] = given[ragged].to(self.state_dtype)
         assert_same_bytes(self.kv_buffer, self.expected_state, "state")
