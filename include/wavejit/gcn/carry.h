@@ -11,7 +11,7 @@ void add_with_carry(Wave& w, const Op& op) {
   const auto* a = fetch<B32>(w, op, 2, room_a);
   const auto* b = fetch<B32>(w, op, 3, room_b);
   alignas(64) uint32_t carry_in[kLanes], carry_out[kLanes];
-  spread_mask(kUsesCarry ? read_uniform64(w, op.operands[4]) : 0, carry_in);
+  spread_mask(kUsesCarry ? read_lane_mask(w, op.operands[4]) : 0, carry_in);
   for (int i = 0; i < kLanes; ++i) {
     const uint64_t x = kReversed ? b[i] : a[i], y = kReversed ? a[i] : b[i];
     const uint64_t c = carry_in[i] & 1;
@@ -63,7 +63,7 @@ inline const uint32_t* fetch_unless_unknown(Wave& w, const Op& op, int k, Room<B
 // v_cndmask_b32: the second where the mask's bit is set. abs and neg apply to the bits of a float.
 inline void select_by_mask(Wave& w, const Op& op) {
   Room<B32> room_a, room_b, out;
-  const uint64_t mask = read_uniform64(w, op.operands[3]);
+  const uint64_t mask = read_lane_mask(w, op.operands[3]);
   uint64_t unknown[2];
   const auto* a = fetch_unless_unknown(w, op, 1, room_a, unknown[0]);
   const auto* b = fetch_unless_unknown(w, op, 2, room_b, unknown[1]);

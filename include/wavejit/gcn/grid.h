@@ -55,6 +55,7 @@ inline void number_lanes(Wave& w, const LaunchRequest& r) {
 
 inline void start_scalars(Wave& w, const LaunchRequest& r) {
   memset(w.scalar_state, w.checks ? kUnwritten : kReady, sizeof w.scalar_state);
+  memset(w.unwritten_bits, 0xff, sizeof w.unwritten_bits);
   memset(w.scalar, 0, sizeof w.scalar);
   for (uint32_t i = 0; i < r.initial_count; ++i) write_scalar(w, static_cast<int>(i), r.initial[i]);
   for (int axis = 0; axis < 3; ++axis) {

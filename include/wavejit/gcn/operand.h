@@ -206,6 +206,33 @@ inline void read64(Wave& w, const Op& op, int k, Type type, uint64_t* out) {
   }
 }
 
+// A scalar operand whose bits may partly be unknown: those are told.
+template <class W>
+W read_bits(const Wave& w, const Operand& o, uint64_t& unknown) {
+  if (o.kind != OperandKind::kScalar || o.count < static_cast<int>(sizeof(W) / 4)) {
+    return static_cast<W>(sizeof(W) == 8 ? read_uniform64(w, o) : read_uniform(w, o));
+  }
+  uint64_t value = 0;
+  for (int half = 0; half < static_cast<int>(sizeof(W) / 4); ++half) {
+    const int reg = o.reg + half;
+    if (w.scalar_state[reg]) [[unlikely]] {
+      if (w.scalar_state[reg] & kLoading) raise_scalar(w, reg);
+      unknown |= uint64_t{w.unwritten_bits[reg]} << (32 * half);
+    }
+    value |= uint64_t{w.scalar[reg]} << (32 * half);
+  }
+  return static_cast<W>(value);
+}
+
+// A mask of lanes: only the bits of EXEC's lanes are looked at.
+inline uint64_t read_lane_mask(const Wave& w, const Operand& o) {
+  uint64_t unknown = 0;
+  const uint64_t mask = read_bits<uint64_t>(w, o, unknown);
+  if (unknown & w.exec) [[unlikely]]
+    raise_scalar(w, o.reg);
+  return mask;
+}
+
 // A mask of lanes (vcc or a pair of scalar registers) as one word a lane: 0 or ~0.
 inline void spread_mask(uint64_t mask, uint32_t* out) {
   for (int half = 0; half < 2; ++half) {

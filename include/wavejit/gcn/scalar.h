@@ -37,8 +37,8 @@ void mark_unknown(Wave& w, const Op& op, PairState state) {
   const int reg = op.operands[0].reg;
   const bool down = op.access.how == How::kDown;
   const uint8_t both = state.low | state.high;
-  w.scalar_state[reg] = down || sizeof(D) == 4 ? both : state.low;
-  if (sizeof(D) == 8) w.scalar_state[reg + 1] = down ? state.high : both;
+  set_unwritten(w, reg, down || sizeof(D) == 4 ? both : state.low, ~0u);
+  if (sizeof(D) == 8) set_unwritten(w, reg + 1, down ? state.high : both, ~0u);
 }
 
 // s_mov: passes on what it finds.
@@ -50,13 +50,15 @@ void scalar_move(Wave& w, const Op& op) {
   if constexpr (sizeof(W) == 4) {
     const uint8_t state = w.scalar_state[o.reg];
     if (state & kLoading) raise_scalar(w, o.reg);
+    const uint32_t bits = w.unwritten_bits[o.reg];
     write_scalar(w, to, w.scalar[o.reg]);
-    w.scalar_state[to] = state;
+    set_unwritten(w, to, state, bits);
   } else {
     const PairState state = pair_state(w, o.reg);
+    const uint32_t low = w.unwritten_bits[o.reg], high = w.unwritten_bits[o.reg + 1];
     write_scalar64(w, to, w.scalar[o.reg] | uint64_t{w.scalar[o.reg + 1]} << 32);
-    w.scalar_state[to] = state.low;
-    w.scalar_state[to + 1] = state.high;
+    set_unwritten(w, to, state.low, low);
+    set_unwritten(w, to + 1, state.high, high);
   }
 }
 
@@ -79,6 +81,29 @@ void scalar2(Wave& w, const Op& op) {
   write_as<D>(w, op, result);
   mark_unknown<D>(w, op, state);
   if (kSets == Sets::kNotZero) w.scc = result != 0;
+}
+
+// Bit by bit, as compilers build masks of lanes: a bit that nobody wrote makes that bit of the
+// result unknown unless the other operand decides it.
+template <class W, auto f>
+void bitwise(Wave& w, const Op& op) {
+  uint64_t unknown_a = 0, unknown_b = 0;
+  const W a = read_bits<W>(w, op.operands[1], unknown_a);
+  const W b = read_bits<W>(w, op.operands[2], unknown_b);
+  const W result = f(a, b);
+  write_as<W>(w, op, result);
+  w.scc = result != 0;
+  if (!(unknown_a | unknown_b)) [[likely]]
+    return;
+  const W in_a = static_cast<W>(unknown_a), in_b = static_cast<W>(unknown_b);
+  const uint64_t unknown = static_cast<W>((result ^ f(a ^ in_a, b)) | (result ^ f(a, b ^ in_b)) |
+                                          (result ^ f(a ^ in_a, b ^ in_b)));
+  const int reg = op.operands[0].reg;
+  if (unknown && reg >= kExec) raise_scalar(w, op.operands[unknown_a ? 1 : 2].reg);
+  for (int half = 0; half < static_cast<int>(sizeof(W) / 4); ++half) {
+    const uint32_t bits = static_cast<uint32_t>(unknown >> (32 * half));
+    set_unwritten(w, reg + half, bits ? kUnwritten : kReady, bits);
+  }
 }
 
 // ---- additions with their flags
@@ -320,8 +345,11 @@ void compare_bit(Wave& w, const Op& op) {
 
 template <auto f, bool kKeepsOld>
 void change_exec(Wave& w, const Op& op) {
-  const uint64_t mask = read_uniform64(w, op.operands[1]), before = w.exec;
+  uint64_t unknown = 0;
+  const uint64_t mask = read_bits<uint64_t>(w, op.operands[1], unknown), before = w.exec;
   const uint64_t next = f(mask, before);
+  if (next != f(mask ^ unknown, before)) [[unlikely]]
+    raise_scalar(w, op.operands[1].reg);
   write_scalar64(w, op.operands[0].reg, kKeepsOld ? before : next);
   write_scalar64(w, kExec, next);
   w.scc = next != 0;

@@ -27,9 +27,10 @@ using W64 = uint64_t;
 #define WAVEJIT_GCN_S1_BOTH(name, f, sets)                          \
   WAVEJIT_GCN_S1(name "_b32", W32, W32, &f<W32>, sets, kB32, kB32), \
       WAVEJIT_GCN_S1(name "_b64", W64, W64, &f<W64>, sets, kB64, kB64)
-#define WAVEJIT_GCN_S2_BOTH(name, f)                                         \
-  WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32), \
-      WAVEJIT_GCN_S2(name "_b64", W64, W64, W64, &f<W64>, kNotZero, kB64, kB64)
+#define WAVEJIT_GCN_BITWISE(name, f)                                                        \
+  Entry{name "_b32", &bitwise<W32, &f<W32>>, {Type::kB32, Type::kB32, Type::kB32}}, Entry { \
+    name "_b64", &bitwise<W64, &f<W64>>, { Type::kB64, Type::kB64, Type::kB64 }             \
+  }
 #define WAVEJIT_GCN_SHIFT_BOTH(name, f)                                      \
   WAVEJIT_GCN_S2(name "_b32", W32, W32, W32, &f<W32>, kNotZero, kB32, kB32), \
       WAVEJIT_GCN_S2(name "_b64", W64, W64, W32, &f<W64>, kNotZero, kB64, kB32)
@@ -76,14 +77,14 @@ inline constexpr Entry kScalar[] = {
     {"s_bitset0_b64", &set_bit<W64, false>, {Type::kB64, Type::kB32}},
     {"s_cmov_b32", &move_if<W32>, {Type::kB32, Type::kB32}},
     {"s_cmov_b64", &move_if<W64>, {Type::kB64, Type::kB64}},
-    WAVEJIT_GCN_S2_BOTH("s_and", bits_and),
-    WAVEJIT_GCN_S2_BOTH("s_or", bits_or),
-    WAVEJIT_GCN_S2_BOTH("s_xor", bits_xor),
-    WAVEJIT_GCN_S2_BOTH("s_andn2", bits_and_not),
-    WAVEJIT_GCN_S2_BOTH("s_orn2", bits_or_not),
-    WAVEJIT_GCN_S2_BOTH("s_nand", bits_nand),
-    WAVEJIT_GCN_S2_BOTH("s_nor", bits_nor),
-    WAVEJIT_GCN_S2_BOTH("s_xnor", bits_xnor),
+    WAVEJIT_GCN_BITWISE("s_and", bits_and),
+    WAVEJIT_GCN_BITWISE("s_or", bits_or),
+    WAVEJIT_GCN_BITWISE("s_xor", bits_xor),
+    WAVEJIT_GCN_BITWISE("s_andn2", bits_and_not),
+    WAVEJIT_GCN_BITWISE("s_orn2", bits_or_not),
+    WAVEJIT_GCN_BITWISE("s_nand", bits_nand),
+    WAVEJIT_GCN_BITWISE("s_nor", bits_nor),
+    WAVEJIT_GCN_BITWISE("s_xnor", bits_xnor),
     WAVEJIT_GCN_SHIFT_BOTH("s_lshl", bits_left),
     WAVEJIT_GCN_S2("s_lshr_b32", W32, W32, W32, &bits_right<W32>, kNotZero, kB32, kB32),
     WAVEJIT_GCN_S_DOWN("s_lshr_b64", W64, &bits_right<W64>, kB64),

@@ -51,6 +51,7 @@ struct Wave {
   uint8_t loading[kVectorRegisters];   // instructions under way that will write the register
   uint32_t scalar[kScalarRegisters];
   uint8_t scalar_state[kScalarRegisters];
+  uint32_t unwritten_bits[kScalarRegisters];  // of a register that is kUnwritten
   uint32_t scc;
   uint32_t pc;  // index of the next instruction
   Mode mode;
@@ -134,6 +135,11 @@ inline void write_scalar64(Wave& w, int reg, uint64_t value) {
   w.scalar[reg] = static_cast<uint32_t>(value);
   w.scalar[reg + 1] = static_cast<uint32_t>(value >> 32);
   if (reg >= kExec) refresh_active(w);
+}
+
+inline void set_unwritten(Wave& w, int reg, uint8_t state, uint32_t bits) {
+  w.scalar_state[reg] = state;
+  w.unwritten_bits[reg] = bits;
 }
 
 // ---- vector registers

@@ -20,9 +20,7 @@ _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 def spec(layout: Any, input: str) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the rows' dtype."""
     one_of("x dtype", input, INPUTS)
-    return kernel_spec(
-        "store_cache", ("run",), **layout.params(), **layout.rules(), input=input
-    )
+    return kernel_spec("store_cache", ("run",), **layout.params(), **layout.rules(), input=input)
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:

@@ -2,8 +2,9 @@
 
 `cases()` names them, `run(name, device)` computes one, `golden()` reads what they must be. An op's
 module brings its own by `golden_cases()`: name -> function of a torch device that returns a digest;
-golden/<kernel>.json has what they must be, golden/c4.json that of the compressors. Rewrite files,
-with a word on why in the commit, by `python -m wavejit.testing.parity --update [KERNEL ...]`.
+golden/<kernel>.json has what they must be, golden/compressors.json that of the compressors.
+Rewrite files, with a word on why in the commit, by
+`python -m wavejit.testing.parity --update [KERNEL ...]`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LENGTHS = (260, 4, 777, 8, 1)  # of the requests of a decode step, with the cur
 
 def cases() -> list[str]:
     """Every case's name, in the golden file's order."""
-    return sorted(name for group in _groups().values() for name in group)
+    return sorted(name for group in groups().values() for name in group)
 
 
 def run(name: str, device: Any = "cpu") -> str:
@@ -49,17 +50,20 @@ def golden() -> dict[str, str]:
 
 
 @cache
-def _groups() -> dict[str, dict[str, Callable[[Any], str]]]:
+def groups() -> dict[str, dict[str, Callable[[Any], str]]]:
     """Golden file -> the cases in it."""
     from wavejit.ops import modules
 
     own = {name: module for name, module in modules().items() if hasattr(module, "golden_cases")}
-    return {"c4": _cases(), **{name: module.golden_cases() for name, module in own.items()}}
+    return {
+        "compressors": _cases(),
+        **{name: module.golden_cases() for name, module in own.items()},
+    }
 
 
 @cache
 def _every() -> dict[str, Callable[[Any], str]]:
-    return {name: case for group in _groups().values() for name, case in group.items()}
+    return {name: case for group in groups().values() for name, case in group.items()}
 
 
 def _cases() -> dict[str, Callable[[Any], str]]:
@@ -198,14 +202,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="write what both waves agree on")
     parser.add_argument("kernel", nargs="*", help="a file of golden/ without .json (default: all)")
     options = parser.parse_args(arguments)
-    groups = {name: _groups()[name] for name in options.kernel or _groups()}
+    chosen = {name: groups()[name] for name in options.kernel or groups()}
     waves: dict[str, dict[str, str]] = {}
     for name in ("host_w32", "host_w64"):
         with arch.using(name):
-            waves[name] = {case: run(case) for group in groups.values() for case in group}
+            waves[name] = {case: run(case) for group in chosen.values() for case in group}
     digests = waves["host_w32"]
     if options.update and digests == waves["host_w64"]:
-        for name, group in groups.items():
+        for name, group in chosen.items():
             found = {case: digests[case] for case in sorted(group)}
             (GOLDEN / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     expected = {name: digest for name, digest in golden().items() if name in digests}

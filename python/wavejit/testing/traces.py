@@ -1,7 +1,8 @@
-"""What the parity cases execute on gfx942 and gfx950, and the kept table of it.
+"""What the parity cases execute on gfx942 and gfx950, and the kept tables of it.
 
-`measure(arch)` runs the cases through the interpreter; `kept()` reads the table. Rewrite it, with a
-word on why in the commit, by `python -m wavejit.testing.traces --update`.
+`measure(arch, cases)` runs cases through the interpreter; `kept(group)` reads the table of a group
+of cases, which is a file of traces/. Rewrite files, with a word on why in the commit, by
+`python -m wavejit.testing.traces --update [GROUP ...]`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from wavejit.emulation import Emulation
 from wavejit.jit import arch as archs
 from wavejit.testing import parity
 
-KEPT = Path(__file__).parent / "golden" / "traces.json"
+KEPT = Path(__file__).parent / "traces"
 COLUMNS = (
     *("case", "kernel", "waves", "instructions", "vector", "scalar", "cross_lane", "lds", "global"),
     *("wait", "branch", "other", "bytes_loaded", "bytes_stored", "segments", "coalescing"),
@@ -72,9 +73,10 @@ def lines(arch: str, kernel: str, cases: Sequence[str] | None, count: int) -> li
     ]
 
 
-def kept() -> dict[str, Any]:
-    """The kept table: `compiler`, and for each architecture what `measure` gave."""
-    return dict(json.loads(KEPT.read_text()))
+def kept(group: str) -> dict[str, Any]:
+    """A kept table: `compiler`, and for each architecture what `measure` gave. {} for none."""
+    path = KEPT / f"{group}.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def compiler() -> str:
@@ -87,22 +89,31 @@ def compiler() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare with the kept table, or with --update write it."""
+    """Compare with the kept tables, or with --update write them."""
     parser = argparse.ArgumentParser(prog="python -m wavejit.testing.traces", description=__doc__)
-    parser.add_argument("--update", action="store_true", help=f"write {KEPT.name}")
+    parser.add_argument("--update", action="store_true", help="write what is executed now")
+    parser.add_argument("group", nargs="*", help="a file of traces/ without .json (default: all)")
+    wrong = []
     options = parser.parse_args(arguments)
-    found: dict[str, Any] = {arch: measure(arch) for arch in archs.EMULATED}
-    if options.update:
-        KEPT.write_text(text_of({"compiler": compiler(), **found}))
-    expected = kept()
-    wrong = [
-        f"{arch}: {case}"
-        for arch in archs.EMULATED
-        for case in sorted({*found[arch], *expected[arch]})
-        if found[arch].get(case) != expected[arch].get(case)
-    ]
-    print(*wrong, f"{len(found['gfx942'])} cases, {len(wrong)} differences", sep="\n")
+    for group in options.group or parity.groups():
+        cases = sorted(parity.groups()[group])
+        found: dict[str, Any] = {arch: measure(arch, cases) for arch in archs.EMULATED}
+        if options.update:
+            KEPT.mkdir(exist_ok=True)
+            (KEPT / f"{group}.json").write_text(text_of({"compiler": compiler(), **found}))
+        wrong += differences(found, kept(group))
+    print(*wrong, f"{len(wrong)} differences", sep="\n")
     return 1 if wrong else 0
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Each case whose counts are not the kept ones."""
+    return [
+        f"{arch}: {case}"
+        for arch in found
+        for case in sorted({*found[arch], *expected.get(arch, {})})
+        if found[arch].get(case) != expected.get(arch, {}).get(case)
+    ]
 
 
 def text_of(table: dict[str, Any]) -> str:
