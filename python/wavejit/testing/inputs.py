@@ -26,14 +26,20 @@ def bits(seed: int, count: int) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
+def _tensor(values: Any, shape: Sequence[int]) -> Any:
+    """In torch's memory: it begins at a multiple of 64 bytes, and kept traces count segments."""
+    import torch
+
+    return torch.from_numpy(values.reshape(tuple(shape))).clone()
+
+
 def uniform(seed: int, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Any:
     """fp32 in [low, high): low + (high - low) * k / 2^24, computed in float64 and rounded once."""
     import numpy as np
-    import torch
 
     steps = (bits(seed, math.prod(shape)) >> np.uint64(40)).astype(np.float64)
     values = (low + (high - low) * (steps / float(1 << 24))).astype(np.float32)
-    return torch.from_numpy(values.reshape(tuple(shape)))
+    return _tensor(values, shape)
 
 
 def normal(seed: int, shape: Sequence[int], scale: float = 1.0) -> Any:
@@ -42,7 +48,6 @@ def normal(seed: int, shape: Sequence[int], scale: float = 1.0) -> Any:
     The sum of twelve uniform 16-bit integers, less its mean: exact, without a logarithm.
     """
     import numpy as np
-    import torch
 
     words = bits(seed, 3 * math.prod(shape)).reshape(3, -1)
     total = np.zeros(words.shape[1], dtype=np.int64)
@@ -50,25 +55,23 @@ def normal(seed: int, shape: Sequence[int], scale: float = 1.0) -> Any:
         for shift in (0, 16, 32, 48):
             total += ((word >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.int64)
     values = ((total - 6 * 0xFFFF).astype(np.float64) * (scale / 65536.0)).astype(np.float32)
-    return torch.from_numpy(values.reshape(tuple(shape)))
+    return _tensor(values, shape)
 
 
 def integers(seed: int, shape: Sequence[int], low: int, high: int, dtype: Any = None) -> Any:
     """Integers in [low, high), int64 unless `dtype` says otherwise."""
     import numpy as np
-    import torch
 
     words = bits(seed, math.prod(shape)) % np.uint64(high - low)
-    values = torch.from_numpy((words.astype(np.int64) + low).reshape(tuple(shape)))
+    values = _tensor(words.astype(np.int64) + low, shape)
     return values if dtype is None else values.to(dtype)
 
 
 def permutation(seed: int, count: int) -> Any:
     """A permutation of range(count), int64."""
     import numpy as np
-    import torch
 
-    return torch.from_numpy(np.argsort(bits(seed, count), kind="stable").astype(np.int64))
+    return _tensor(np.argsort(bits(seed, count), kind="stable").astype(np.int64), (count,))
 
 
 def any_float(seed: int, shape: Sequence[int]) -> Any:
@@ -77,7 +80,6 @@ def any_float(seed: int, shape: Sequence[int]) -> Any:
     A quarter of the elements come from a list of values where rules break.
     """
     import numpy as np
-    import torch
 
     special = (0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000)
     special += (0xFF800000, 0x7FC00000, 0xFFC12345, 0x7F800001, 0x3F800000, 0xC2D00000, 0x42B20000)
@@ -85,4 +87,4 @@ def any_float(seed: int, shape: Sequence[int]) -> Any:
     chosen = np.array(special, dtype=np.uint32)[(words >> np.uint64(34)) % np.uint64(len(special))]
     take = (words >> np.uint64(32)) & np.uint64(3) == 0
     values = np.where(take, chosen, words.astype(np.uint32)).astype(np.uint32).view(np.float32)
-    return torch.from_numpy(values.reshape(tuple(shape)).copy())
+    return _tensor(values, shape)
