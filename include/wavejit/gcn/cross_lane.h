@@ -5,7 +5,19 @@
 
 namespace wavejit::gcn {
 
+// A scalar register that nobody wrote, moved to lanes: followed like any move.
+inline bool moves_unwritten(const Wave& w, const Operand& o, int half) {
+  if (o.kind != OperandKind::kScalar || !w.scalar_state[o.reg + half]) [[likely]]
+    return false;
+  if (w.scalar_state[o.reg + half] & kLoading) raise_scalar(w, o.reg + half);
+  return true;
+}
+
 inline void move32(Wave& w, const Op& op) {
+  if (moves_unwritten(w, op.operands[1], 0)) [[unlikely]] {
+    w.blocked[op.operands[0].reg] |= written_lanes(w, op);
+    return;
+  }
   Room<B32> room, out;
   uint64_t unknown;
   const uint32_t* a = fetch_unless_unknown(w, op, 1, room, unknown);
@@ -15,8 +27,17 @@ inline void move32(Wave& w, const Op& op) {
 }
 
 inline void move64(Wave& w, const Op& op) {
+  const Operand& from = op.operands[1];
+  const bool low = moves_unwritten(w, from, 0), high = moves_unwritten(w, from, 1);
   Room<B64> room;
-  fetch<B64>(w, op, 1, room);
+  if (low || high) [[unlikely]] {
+    const uint64_t value = w.scalar[from.reg] | uint64_t{w.scalar[from.reg + 1]} << 32;
+    for (uint64_t& lane : room.lanes) lane = value;
+    if (low) w.unknown_half[0] = w.exec;
+    if (high) w.unknown_half[1] = w.exec;
+  } else {
+    fetch<B64>(w, op, 1, room);
+  }
   commit<B64>(w, op, room.lanes);
 }
 

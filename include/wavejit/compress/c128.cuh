@@ -1,0 +1,218 @@
+// The c128 compressor's device functions (ratio 128, window 128): what a block does for one slice
+// of channels of one entry. The templates that call them state shapes, rounding and what is
+// skipped.
+#pragma once
+#include <wavejit/compress/block_pool.cuh>
+#include <wavejit/compress/plan.cuh>
+
+namespace wavejit {
+
+template <int kDim, class StateType, class InputType>
+struct C128 {
+  using State = StateType;
+  using Input = InputType;
+  static constexpr int kHeadDim = kDim;
+  static constexpr int kRatio = 128;
+  static constexpr int kWindow = kRatio;
+  static constexpr int kRowWidth = 2 * kHeadDim;
+  static_assert(kRatio == kPoolRows && kHeadDim % 64 == 0 && kHeadDim > 0);
+
+  struct DecodeParams {
+    State* state;
+    const Input* input;
+    const Input* ape;
+    const DecodePlan* plan;
+    int64_t input_stride;
+    int64_t requests;
+    int64_t pages;
+  };
+  struct PrefillParams {
+    const State* state;
+    const Input* input;
+    const Input* ape;
+    const CompressPlan* plan;
+    int64_t input_stride;
+    int64_t input_rows;
+    int64_t entries;
+    int64_t pages;
+    int32_t wide;
+  };
+
+  // The entry and the slice of this block: the slices of an entry lie side by side.
+  template <int kTile>
+  struct Share {
+    static constexpr int kSlice = PoolLane<kTile>::kSlice;
+    static constexpr int kSlices = kHeadDim / kSlice;
+    int64_t entry = block_x() / kSlices;
+    int slice = static_cast<int>(block_x() % kSlices) * kSlice;  // its first channel
+    PoolLane<kTile> lane;
+
+    __device__ __forceinline__ int channel() const { return slice + lane.channel; }
+  };
+
+  template <int kTile>
+  using Window = Candidates<kPoolGroupRows, kTile>;
+
+  template <int kTile>
+  __device__ __forceinline__ static void load_row(Window<kTile>& window, int i, const Input* row) {
+    window.scores[i] = load_tile_once<kTile>(row + kHeadDim);
+    window.values[i] = load_tile_once<kTile>(row);
+  }
+  // What lies in the ring has been rounded to State; the arithmetic sees it rounded to Input.
+  template <int kTile>
+  __device__ __forceinline__ static void load_ring_row(Window<kTile>& window, int i,
+                                                       const State* row) {
+    window.scores[i] = round_through<Input>(load_tile_once<kTile>(row + kHeadDim));
+    window.values[i] = round_through<Input>(load_tile_once<kTile>(row));
+  }
+
+  // score + ape in fp32, the groups' sums, a barrier: then `groups` has the slice. Every lane of
+  // the block calls it.
+  template <int kTile>
+  __device__ __forceinline__ static void pool(Window<kTile>& window, const Input* ape,
+                                              const Share<kTile>& share,
+                                              PoolGroups<kTile>& groups) {
+    const Input* bias = ape + share.lane.first_row * kHeadDim + share.channel();
+#pragma unroll
+    for (int i = 0; i < kPoolGroupRows; ++i) {
+      const Tile<kTile> row = load_tile<kTile>(bias + i * kHeadDim);
+#pragma unroll
+      for (int k = 0; k < kTile; ++k) {
+        window.scores[i].values[k] = window.scores[i].values[k] + row.values[k];
+      }
+    }
+    groups.add(window, share.lane);
+    sync_block();
+  }
+
+  // -- decode ------------------------------------------------------------------------------------
+
+  static constexpr int kDecodeTile = kPoolTile<State>;
+  using DecodeShare = Share<kDecodeTile>;
+  using DecodeGroups = PoolGroups<kDecodeTile>;
+
+  // What a block does for one request: nothing, save its row, compress, or both.
+  struct Step {
+    uint32_t seq_len;
+    int32_t write_loc = -1;
+    int32_t page = -1;  // of the window; -1: the request does not end a group
+    int32_t own = -1;   // which candidate is the current token's row
+
+    __device__ __forceinline__ Step(const DecodeParams& p, const DecodePlan& plan) {
+      seq_len = plan.seq_len;
+      if (plan.write_loc >= 0 && plan.write_loc < p.pages * kRatio) write_loc = plan.write_loc;
+      const bool ends_group = seq_len % kRatio == 0 && seq_len > 0;
+      if (!ends_group || plan.read_page_1 < 0 || plan.read_page_1 >= p.pages) return;
+      page = plan.read_page_1;
+      if (write_loc >= 0 && write_loc / kRatio == page) own = write_loc % kRatio;
+    }
+  };
+
+  __device__ __forceinline__ static void load_window(Window<kDecodeTile>& window,
+                                                     const DecodeParams& p, const Step& step,
+                                                     const DecodeShare& share) {
+    const State* first = p.state +
+                         (step.page * int64_t{kRatio} + share.lane.first_row) * kRowWidth +
+                         share.channel();
+    const int own = step.own - share.lane.first_row;  // in the lane's candidates, or not
+    if (own < 0 || own >= kPoolGroupRows) {
+#pragma unroll
+      for (int i = 0; i < kPoolGroupRows; ++i) load_ring_row(window, i, first + i * kRowWidth);
+      return;
+    }
+    const Input* own_row = p.input + share.entry * p.input_stride + share.channel();
+    const auto value = round_through<State>(load_tile_once<kDecodeTile>(own_row));
+    const auto score = round_through<State>(load_tile_once<kDecodeTile>(own_row + kHeadDim));
+#pragma unroll
+    for (int i = 0; i < kPoolGroupRows; ++i) {
+      if (i != own) {
+        load_ring_row(window, i, first + i * kRowWidth);
+      } else {
+        window.values[i] = round_through<Input>(value);
+        window.scores[i] = round_through<Input>(score);
+      }
+    }
+  }
+
+  // The slice's part of a request's row: the first lanes hold its kv, the next its score. Loaded
+  // before the plan is known, stored once the window's loads are on their way.
+  struct OwnPart {
+    bool holds;
+    int column;
+    Tile<kDecodeTile> tile;
+
+    __device__ __forceinline__ OwnPart(const DecodeParams& p, const DecodeShare& share) {
+      const int lane = static_cast<int>(thread_x());
+      holds = lane < 2 * kGroupSize;
+      column = lane / kGroupSize * kHeadDim + share.channel();
+      if (holds) {
+        tile = load_tile_once<kDecodeTile>(p.input + share.entry * p.input_stride + column);
+      }
+    }
+    __device__ __forceinline__ void store(const DecodeParams& p, int32_t loc) const {
+      if (holds && loc >= 0) store_tile(p.state + loc * int64_t{kRowWidth} + column, tile);
+    }
+  };
+
+  // Saves the request's row and, if it ends a group, pools the slice into `groups`. Returns what
+  // was done; the same in every lane of the block.
+  __device__ __forceinline__ static Step decode(const DecodeParams& p, const DecodeShare& share,
+                                                DecodeGroups& groups) {
+    const DecodePlan plan = p.plan[share.entry];
+    const OwnPart own(p, share);
+    const Step step(p, plan);
+    Window<kDecodeTile> window;
+    if (step.page >= 0) load_window(window, p, step, share);
+    own.store(p, step.write_loc);
+    if (step.page >= 0) pool(window, p.ape, share, groups);
+    return step;
+  }
+
+  // -- prefill -----------------------------------------------------------------------------------
+
+  static constexpr int kPrefillTile = kPoolTile<Input>;
+  using PrefillShare = Share<kPrefillTile>;
+  using PrefillGroups = PoolGroups<kPrefillTile>;
+
+  // The window of an entry, of which from_ring leading candidates come from the ring.
+  __device__ __forceinline__ static void load_window(Window<kPrefillTile>& window,
+                                                     const PrefillParams& p, int32_t page,
+                                                     int64_t last_row, int from_ring,
+                                                     const PrefillShare& share) {
+    const int first = share.lane.first_row;
+    const Input* row =
+        p.input + (last_row - (kRatio - 1) + first) * p.input_stride + share.channel();
+    if (from_ring <= first) {  // nearly every entry: independent loads and no branch
+#pragma unroll
+      for (int i = 0; i < kPoolGroupRows; ++i) load_row(window, i, row + i * p.input_stride);
+      return;
+    }
+    const State* ring = p.state + (page * int64_t{kRatio} + first) * kRowWidth + share.channel();
+#pragma unroll
+    for (int i = 0; i < kPoolGroupRows; ++i) {
+      if (first + i < from_ring) {
+        load_ring_row(window, i, ring + i * kRowWidth);
+      } else {
+        load_row(window, i, row + i * p.input_stride);
+      }
+    }
+  }
+
+  // Pools the slice of a plan row into `groups`. False: the row is invalid or points outside a
+  // tensor; the same in every lane of the block.
+  __device__ __forceinline__ static bool prefill(const PrefillParams& p, const CompressPlan& plan,
+                                                 const PrefillShare& share, PrefillGroups& groups) {
+    const int64_t last_row = ragged_id_of(plan, p.wide);
+    const int64_t from_ring = buffer_len_of(plan, p.wide);
+    const bool in_ring = plan.read_page_1 >= 0 && plan.read_page_1 < p.pages;
+    if (plan.seq_len == kInvalidRow || last_row >= p.input_rows || from_ring > kRatio) return false;
+    if (from_ring > 0 && !in_ring) return false;
+    if (from_ring < kRatio && last_row - (kRatio - 1) + from_ring < 0) return false;
+    Window<kPrefillTile> window;
+    load_window(window, p, plan.read_page_1, last_row, static_cast<int>(from_ring), share);
+    pool(window, p.ape, share, groups);
+    return true;
+  }
+};
+
+}  // namespace wavejit
