@@ -10,7 +10,7 @@ from wavejit.jit import arch as archs
 from wavejit.ops import c4_compress, c128_compress
 from wavejit.rearrange import refuse_unarranged
 
-OFFERED = ("CompressStatePool", "compress", "overlap_transform", "rearrange_ape")
+OFFERED = ("CompressStatePool", "compress", "compress_store", "overlap_transform", "rearrange_ape")
 _KERNELS = {4: c4_compress, 128: c128_compress}
 _REFERENCES = {
     4: c4_compress.c4_compress_reference,
@@ -124,6 +124,10 @@ def load(name: str) -> Any:
         from wavejit.state_pool import CompressStatePool
 
         return CompressStatePool
+    if name == "compress_store":
+        from wavejit.fused import compress_store
+
+        return compress_store
     if name in ("overlap_transform", "rearrange_ape"):
         from wavejit import rearrange
 

@@ -69,6 +69,13 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return result;
 }
 
+// What this lane did in memory before is seen by every lane of the device that sees what it does
+// afterwards.
+__device__ __forceinline__ void fence_device() { __threadfence(); }
+__device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
+  return atomicAdd(address, value);
+}
+
 // Two e4m3 codes of FN, the first in the low byte; a NaN becomes kMax unless it is kept. Proven on
 // the architectures named here by tests/cpp/test_fp8.py.
 inline constexpr bool kHasFp8Instruction = __CUDA_ARCH__ >= 890;

@@ -39,6 +39,8 @@ namespace platform {
 float maximum(float a, float b);
 float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
+void fence_device();
+uint32_t fetch_add(uint32_t* address, uint32_t value);
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
 template <int kMax, bool kKeepsNan>

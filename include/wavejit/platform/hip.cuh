@@ -99,6 +99,15 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;
 }
 
+// What this lane did in memory before is seen by every lane of the device that sees what it does
+// afterwards.
+__device__ __forceinline__ void fence_device() {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");
+}
+__device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
+  return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+
 // Two e4m3 codes of the architecture's own flavour, the first in the low byte. Nobody has run
 // tests/cpp/test_fp8.py on such a machine yet, so kernels convert by arithmetic.
 #if defined(__gfx942__) || defined(__gfx950__) || defined(__gfx1200__) || defined(__gfx1201__)

@@ -39,6 +39,12 @@ inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
 // NaN wins against a number.
 inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
 
+// Blocks run on several threads of the CPU.
+inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
+  return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+
 // The CPU has no such instruction.
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;

@@ -1,0 +1,27 @@
+// The arguments of a call that finalises rows: the norm, the rotation, the locations and the cache.
+#pragma once
+#include <wavejit/cache/arguments.h>
+#include <wavejit/compress/finish.cuh>
+
+namespace wavejit {
+
+// norm_weight, eps, freqs_cis (as fp32), out_loc, cache, cache[1]
+template <class Finish>
+typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDevice& device) {
+  host::Size positions{"positions"}, locations{"locations"};
+  typename Finish::Params p{};
+  using Weight = typename Finish::Weight;
+  p.weight = arguments.dense<Weight>("norm_weight", device, Finish::kItems, Finish::kDims);
+  p.eps = arguments.number("eps");
+  p.angles = arguments.dense<float>("freqs_cis", device, 4, positions, Finish::kRotated);
+  p.out_loc = arguments.integers("out_loc", device, locations);
+  if (positions.value == 0) {
+    host::fail("ValueError", "freqs_cis: expected at least one position, got none");
+  }
+  p.positions = positions.value;
+  p.locations = locations.value;
+  p.cache = host::cache_argument<typename Finish::Layout>(arguments, "cache", "cache[1]", device);
+  return p;
+}
+
+}  // namespace wavejit

@@ -1,0 +1,26 @@
+"""The c4 compressor with norm, rotation and store in one launch (templates/c4_compress_store.cuh.j2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wavejit import finishing
+from wavejit.jit.spec import Arch, KernelSpec
+
+__all__: list[str] = []  # users call wavejit.compress_store(..., ratio=4)
+RATIO = 4
+
+
+def spec(layout: Any, state: str, input: str, weight: str) -> KernelSpec:
+    """One instance: a layout whose page size and flavour are known, and the dtypes."""
+    return finishing.store_spec("c4_compress_store", layout, state, input, weight)
+
+
+def variants(arch: Arch, model: str) -> list[KernelSpec]:
+    """What a server of any DeepSeek-V4 calls, with both states."""
+    return [
+        spec(layout, state, "float", "float")
+        for ratio, layout in finishing.served_layouts(arch)
+        for state in finishing.DTYPES
+        if ratio == RATIO
+    ]
