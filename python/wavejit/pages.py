@@ -34,6 +34,13 @@ def pools(layout: Any, cache: Any) -> tuple[Any, Any]:
     return cache, None
 
 
+def explained(layout: Any, cache: Any) -> tuple[Any, Any]:
+    """The pools of a cache that was refused, if a view of it has the layout; else its error."""
+    first, second = pools(layout, cache)
+    layout.check(first if second is None else (first, second))
+    return first, second
+
+
 # --- the definition -----------------------------------------------------------------------------
 
 

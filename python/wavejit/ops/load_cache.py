@@ -52,9 +52,7 @@ def load_cache(
     try:
         run(first, second, loc, out)
     except (ValueError, TypeError):
-        from wavejit.ops.store_cache import explained
-
-        first, second = explained(whole, cache)
+        first, second = pages.explained(whole, cache)
         run(first, second, loc, out)
     return out
 

@@ -58,16 +58,9 @@ def store_cache(
     try:
         run(x, first, second, loc, skip_zero)
     except (ValueError, TypeError):
-        first, second = explained(whole, cache)
+        first, second = pages.explained(whole, cache)
         run(x, first, second, loc, skip_zero)
     return cache
-
-
-def explained(layout: Any, cache: Any) -> tuple[Any, Any]:
-    """The pools of a cache that was refused, if a view of it has the layout; else its error."""
-    first, second = pages.pools(layout, cache)
-    layout.check(first if second is None else (first, second))
-    return first, second
 
 
 def _prepare(key: Any, x: Any, layout: Any, page_size: int | None) -> tuple[Any, Any]:
