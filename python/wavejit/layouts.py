@@ -280,7 +280,7 @@ class Indexer(Layout):
     __hash__ = Layout.__hash__
 
     @property
-    def TILE(self) -> int:  # type: ignore[override]  # noqa: N802
+    def TILE(self) -> int:  # type: ignore[override]
         """Slots that are interleaved, 0 for none."""
         return 16 if self.preshuffled else 0
 

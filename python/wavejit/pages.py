@@ -10,6 +10,7 @@ from functools import cache as cached
 from typing import Any
 
 from wavejit.bind import arch_of
+from wavejit.check import tensors
 from wavejit.jit import arch as archs
 from wavejit.layouts import Layout
 
@@ -27,8 +28,9 @@ def settled(layout: Any, page_size: int | None, tensor: Any) -> Any:
 def pools(layout: Any, cache: Any) -> tuple[Any, Any]:
     """The cache's tensor as [pages, elements], and the second pool or None."""
     if isinstance(cache, (tuple, list)):
-        first, second = layout.pools(cache)
-        return first, second
+        found = layout.pools(cache)
+        return found[0], found[1] if len(found) > 1 else None
+    tensors(cache=cache)
     if cache.dim() > 2 and cache.stride(1) == cache[0].numel() // max(cache.shape[1], 1):
         return cache.flatten(1), None  # pages in any view, such as [pages, 64, 1, 132]
     return cache, None

@@ -1,4 +1,4 @@
-"""What the ops that rotate share: the table as kernels take it, and the definition of a rotation."""
+"""What ops that rotate share: the table as kernels take it, the definition of a rotation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def angles_of(freqs_cis: Any) -> Any:
-    """complex64 [positions, pairs] as fp32 [positions, 2 * pairs], without a copy; fp32 as it is."""
+    """complex64 [positions, pairs] as fp32 [positions, 2 * pairs] without a copy; fp32 as is."""
     if not freqs_cis.is_complex():
         return freqs_cis
     import torch

@@ -1,7 +1,7 @@
 // A cache among the arguments of a call: its one tensor or two, checked against the layout.
 #pragma once
-#include <type_traits>
 #include <wavejit/host/arguments.h>
+#include <type_traits>
 #include <wavejit/cache/layout.cuh>
 
 namespace wavejit::host {
@@ -15,9 +15,9 @@ CachePages<Layout> cache_argument(Arguments& arguments, const char* name, const 
   using Element = std::conditional_t<kIsBf16, bfloat16, uint8_t>;
   Size pages{"pages"};
   CachePages<Layout> cache{};
-  cache.pages = reinterpret_cast<uint8_t*>(arguments.rows<Element>(
-      name, device, Layout::kAlignment / static_cast<int>(kItem), cache.page_stride, pages,
-      Layout::kPageBytes / kItem));
+  cache.pages = reinterpret_cast<uint8_t*>(
+      arguments.rows<Element>(name, device, Layout::kAlignment / static_cast<int>(kItem),
+                              cache.page_stride, pages, Layout::kPageBytes / kItem));
   cache.page_stride *= kItem;
   if constexpr (Layout::kTwoPools) {
     constexpr int kWide = Layout::kDims - Layout::kQuantised;

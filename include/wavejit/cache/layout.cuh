@@ -1,5 +1,5 @@
-// Where a cache's bytes lie: the one place that computes addresses, in 64 bits. The numbers come from
-// a layout's value in Python (wavejit.layouts), as an instance block of this form:
+// Where a cache's bytes lie: the one place that computes addresses, in 64 bits. The numbers come
+// from a layout's value in Python (wavejit.layouts), as an instance block of this form:
 //
 //   struct Instance {
 //     static constexpr LayoutKind kKind = LayoutKind::kFlashMLA;
@@ -78,7 +78,8 @@ struct CachePages {
     }
   }
 
-  // The scale of the group that dim `dim` belongs to: one byte (or copies side by side) or one fp32.
+  // The scale of the group that dim `dim` belongs to: one byte (or copies side by side) or one
+  // fp32.
   __device__ __forceinline__ uint8_t* scale(CacheSlot slot, int dim) const {
     constexpr int kBytes = Layout::kFloatScale ? 4 : Layout::kScaleCopies;
     return slot.page + Layout::kScalesAt + slot.number * Layout::kScaleStep +
@@ -88,9 +89,9 @@ struct CachePages {
   // The bf16 of dim `dim`, one of those that are not quantised.
   __device__ __forceinline__ bfloat16* wide(CacheSlot slot, int64_t loc, int dim) const {
     const int64_t at = int64_t{dim - Layout::kQuantised} * static_cast<int64_t>(sizeof(bfloat16));
-    uint8_t* row = Layout::kTwoPools ? rope + loc * rope_stride
-                                     : slot.page + slot.number * Layout::kSlotBytes +
-                                           Layout::kQuantised;
+    uint8_t* row = Layout::kTwoPools
+                       ? rope + loc * rope_stride
+                       : slot.page + slot.number * Layout::kSlotBytes + Layout::kQuantised;
     return reinterpret_cast<bfloat16*>(row + at);
   }
 };

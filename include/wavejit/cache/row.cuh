@@ -1,9 +1,19 @@
 // One row of a cache, held by consecutive lanes: lane `lane` of kDims / kItems has the dims from
-// lane * kItems on, in fp32. Any kernel that has a row in registers stores it by these functions, so
-// that a fused kernel writes the bytes that store_cache writes.
+// lane * kItems on, in fp32. Any kernel that has a row in registers stores it by these functions,
+// so that a fused kernel writes the bytes that store_cache writes:
+//
+//   struct Instance { ... };                // cache/layout.cuh and num/quantise.cuh: layout, rules
+//   using Layout = CacheLayout<Instance>;
+//   CachePages<Layout> cache;               // a parameter, from host::cache_argument
+//   Tile<kItems> row = ...;                 // kItems 4, 8 or 16: 128, 64 or 32 lanes for 512 dims
+//   store_row<Layout, Instance>(cache, loc, lane, row);
+//
+// The lanes of a row lie side by side in the block and begin at a multiple of their number. A group
+// of dims with one scale is 64 / kItems (latent) or 128 / kItems (indexer) lanes, the only ones
+// that exchange values: rows, of which several may lie in a wave, need not take the same way.
 #pragma once
 #include <wavejit/cache/layout.cuh>
-#include <wavejit/cache/quantise.cuh>
+#include <wavejit/num/quantise.cuh>
 
 namespace wavejit {
 
@@ -23,8 +33,8 @@ struct Words {
 // A value at an address that is only as aligned as the layout promises.
 template <int kAlignment, class T>
 __device__ __forceinline__ void store_aligned(uint8_t* address, const T& value) {
-  constexpr int kStep = kAlignment < static_cast<int>(sizeof(T)) ? kAlignment
-                                                                 : static_cast<int>(sizeof(T));
+  constexpr int kStep =
+      kAlignment < static_cast<int>(sizeof(T)) ? kAlignment : static_cast<int>(sizeof(T));
   if constexpr (kStep == static_cast<int>(sizeof(T))) {
     *reinterpret_cast<T*>(address) = value;
   } else {
@@ -42,8 +52,8 @@ __device__ __forceinline__ void store_aligned(uint8_t* address, const T& value) 
 }
 template <int kAlignment, class T>
 __device__ __forceinline__ T load_aligned(const uint8_t* address) {
-  constexpr int kStep = kAlignment < static_cast<int>(sizeof(T)) ? kAlignment
-                                                                 : static_cast<int>(sizeof(T));
+  constexpr int kStep =
+      kAlignment < static_cast<int>(sizeof(T)) ? kAlignment : static_cast<int>(sizeof(T));
   if constexpr (kStep == static_cast<int>(sizeof(T))) {
     return *reinterpret_cast<const T*>(address);
   } else {
@@ -60,7 +70,8 @@ __device__ __forceinline__ T load_aligned(const uint8_t* address) {
   }
 }
 
-// A lane's consecutive elements, at most 16 bytes an access. What is loaded no kernel writes meanwhile.
+// A lane's consecutive elements, at most 16 bytes an access. What is loaded no kernel writes
+// meanwhile.
 template <int kItems, class T>
 __device__ __forceinline__ Tile<kItems> load_items(const T* address) {
   constexpr int kFit = 16 / static_cast<int>(sizeof(T));
@@ -121,8 +132,9 @@ __device__ __forceinline__ uint32_t load_scale(const uint8_t* address) {
 }
 
 // Quantises and stores the row at `loc`; dims that the layout keeps as bf16 are rounded once. Every
-// lane of the row must call it, with the same `loc`: nothing is written where the cache does not
-// hold it. The quantised dims are taken as they are: who wants them rounded to bf16 first does it.
+// lane of the row must call it, with the same `loc`, which may be any number: nothing is written
+// where the cache does not hold it. The quantised dims are taken as they are: a kernel whose rules
+// say that they are rounded to bf16 first does that itself (round_through<bfloat16>).
 template <class Layout, class Rules, int kItems>
 __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64_t loc, int lane,
                                           const Tile<kItems>& row, Site at = Site::here()) {
@@ -177,8 +189,8 @@ __device__ __forceinline__ Tile<kItems> decode_row(const StoredTile<Layout, kIte
     Vec<uint32_t, kItems / 4> codes;
 #pragma unroll
     for (int i = 0; i < kItems / 4; ++i) codes.values[i] = stored.words.values[i];
-    const float scale = Layout::kFloatScale ? bit_cast<float>(stored.scale)
-                                            : ue8m0_value(stored.scale);
+    const float scale =
+        Layout::kFloatScale ? bit_cast<float>(stored.scale) : ue8m0_value(stored.scale);
     return decode_tile<Layout::kFlavour, kItems>(codes, scale);
   }
   Tile<kItems> tile;

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of
+from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, Indexer
@@ -41,7 +41,8 @@ def load_cache(
     bf16 where it is not given. Raises ValueError or TypeError, naming the argument, for a wrong
     shape, stride, dtype or device.
     """
-    first, second = (cache, None) if not isinstance(cache, tuple) else cache
+    first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
+    tensors(cache=first, loc=loc)
     if out is None:
         out = _allocate(first, loc, layout)
     key = layout, page_size, out.dtype, first.get_device(), archs._host
@@ -52,9 +53,7 @@ def load_cache(
     try:
         run(first, second, loc, out)
     except (ValueError, TypeError):
-        from wavejit.ops.store_cache import explained
-
-        first, second = explained(whole, cache)
+        first, second = pages.explained(whole, cache)
         run(first, second, loc, out)
     return out
 

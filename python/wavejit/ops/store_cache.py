@@ -7,13 +7,13 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of
+from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, Indexer
 
 __all__ = ["store_cache"]
-INPUTS = ("float", "bfloat16")
+INPUTS = ("float", "bfloat16", "float16")
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
@@ -42,32 +42,26 @@ def store_cache(
 ) -> Any:
     """Store row i of `x` in slot `loc[i]` of `cache`, quantised as `layout` says.
 
-    x: [tokens, layout.DIMS] fp32 or bf16, normed and rotated, rows may lie apart; cache: the
+    x: [tokens, layout.DIMS] fp32, bf16 or fp16, normed and rotated, rows may lie apart; cache: the
     tensor (or pair) that `layout` describes, updated in place; loc: int32 or int64 [tokens], no
     slot twice. page_size: slots of a page, unless the layout says it. A flavour that the layout
     leaves open is that of the device. Rows whose location is negative or past the last slot are
     skipped, and with `skip_zero` slot 0 too. Returns `cache`. Raises ValueError or TypeError,
     naming the argument, for a wrong shape, stride, dtype or device.
     """
+    tensors(x=x, loc=loc)
+    first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     key = layout, page_size, x.dtype, x.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
         found = _prepare(key, x, layout, page_size)
     run, whole = found
-    first, second = (cache, None) if not isinstance(cache, tuple) else cache
     try:
         run(x, first, second, loc, skip_zero)
     except (ValueError, TypeError):
-        first, second = explained(whole, cache)
+        first, second = pages.explained(whole, cache)
         run(x, first, second, loc, skip_zero)
     return cache
-
-
-def explained(layout: Any, cache: Any) -> tuple[Any, Any]:
-    """The pools of a cache that was refused, if a view of it has the layout; else its error."""
-    first, second = pages.pools(layout, cache)
-    layout.check(first if second is None else (first, second))
-    return first, second
 
 
 def _prepare(key: Any, x: Any, layout: Any, page_size: int | None) -> tuple[Any, Any]:
@@ -129,3 +123,10 @@ def _bf16_bytes(values: Any) -> Any:
     wide = values.to(torch.bfloat16).contiguous().view(torch.int16).clone()
     wide[values.isnan()] = 0x7FC0
     return wide.view(torch.uint8).numpy()
+
+
+def golden_cases() -> dict[str, Callable[[Any], str]]:
+    """A few rows into every layout in both flavours."""
+    from wavejit.testing import parity_caches
+
+    return parity_caches.store_cases()

@@ -1,0 +1,93 @@
+"""The golden cases of the cache ops: every layout in both flavours, a few rows each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.testing import digest, inputs
+
+_ROWS, _SLOTS = 13, 32
+LAYOUTS: dict[str, Layout] = {
+    "flashmla-64-fn": FlashMLA(64, "fn"),
+    "flashmla-2-fnuz": FlashMLA(2, "fnuz"),
+    "flashmla-5-fnuz-224": FlashMLA(5, "fnuz", fp8_max=224, amax_floor=1e-8, nan="code"),
+    "rows": Bf16Rows(),
+    "two-pool-fn": TwoPool(flavour="fn"),
+    "two-pool-fnuz": TwoPool(flavour="fnuz"),
+    "indexer-64-fn": Indexer(64, "fn"),
+    "indexer-7-fnuz": Indexer(7, "fnuz"),
+    "indexer-shuffled-16-fnuz": Indexer(16, "fnuz", preshuffled=True),
+    "indexer-shuffled-32-fn": Indexer(32, "fn", preshuffled=True),
+}
+_DTYPES = {"flashmla-2-fnuz": "float32", "indexer-7-fnuz": "float32", "two-pool-fn": "float16"}
+
+
+def places(count: int) -> Any:
+    """Locations of which some lie outside of the cache."""
+    import torch
+
+    loc = inputs.permutation(3, _SLOTS)[:count].to(torch.int32)
+    loc[4], loc[7], loc[9] = -1, (1 << 31) - 1, 1 << 20
+    return loc
+
+
+def rows(count: int, dims: int) -> Any:
+    """fp32 of every size, a few of them NaN, infinite or denormal."""
+    import torch
+
+    x = inputs.normal(1, (count, dims)) * 2.0 ** inputs.integers(2, (count, dims), -9, 9).float()
+    rare = inputs.integers(4, (count, dims), 0, 60) == 0
+    return torch.where(rare, inputs.any_float(5, (count, dims)), x)
+
+
+def any_cache(layout: Layout, device: Any) -> Any:
+    """A cache of random bytes: every code and scale, NaN among them."""
+    import torch
+
+    made = layout.empty(_SLOTS)
+    for seed, pool in enumerate(made if isinstance(made, tuple) else (made,)):
+        raw = pool.view(torch.uint8)
+        raw.copy_(inputs.integers(seed + 6, tuple(raw.shape), 0, 256))
+    return tuple(pool.to(device) for pool in made) if isinstance(made, tuple) else made.to(device)
+
+
+def whole_digest(cache: Any) -> str:
+    """Of every byte of every pool."""
+    return digest(*cache) if isinstance(cache, tuple) else digest(cache)
+
+
+def store_cases() -> dict[str, Any]:
+    return {f"store_cache-{name}": partial(_store, name) for name in LAYOUTS}
+
+
+def load_cases() -> dict[str, Any]:
+    return {
+        f"load_cache-{name}-{dtype}": partial(_load, name, dtype)
+        for name in LAYOUTS
+        for dtype in (("float32",) if _DTYPES.get(name) else ("bfloat16",))
+    }
+
+
+def _store(name: str, device: Any) -> str:
+    import torch
+
+    from wavejit.ops.store_cache import store_cache
+
+    layout = LAYOUTS[name].at()
+    dtype = getattr(torch, _DTYPES.get(name, "bfloat16"))
+    x = rows(_ROWS, layout.DIMS).to(dtype).to(device)
+    cache = any_cache(layout, device)
+    return whole_digest(store_cache(x, cache, places(_ROWS).to(device), layout=layout))
+
+
+def _load(name: str, dtype: str, device: Any) -> str:
+    import torch
+
+    from wavejit.ops.load_cache import load_cache
+
+    layout = LAYOUTS[name].at()
+    out = torch.empty((_ROWS, layout.DIMS), dtype=getattr(torch, dtype), device=device)
+    cache = any_cache(layout, device)
+    return digest(load_cache(cache, places(_ROWS).to(device), layout=layout, out=out))
