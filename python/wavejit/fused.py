@@ -49,9 +49,7 @@ def compress_store(
         given = kv_buffer.dtype, kv_input.dtype, norm_weight.dtype, kv_input.get_device()
         key = (layout, page_size, head_dim, ratio, ratio.__class__, plan.ratio, plan.is_decode)
     except AttributeError:
-        finishing.refuse(
-            kv_buffer=kv_buffer, kv_input=kv_input, norm_weight=norm_weight, plan=plan
-        )
+        finishing.refuse(kv_buffer=kv_buffer, kv_input=kv_input, norm_weight=norm_weight, plan=plan)
         raise
     key = (*key, *given, archs._host)
     found = _ready.get(key)

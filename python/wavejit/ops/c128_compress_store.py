@@ -1,7 +1,11 @@
-"""The c128 compressor with norm, rotation and store in one launch (templates/c128_compress_store.cuh.j2)."""
+"""The c128 compressor and what follows it in one launch.
+
+templates/c128_compress_store.cuh.j2
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from wavejit import finishing
@@ -24,3 +28,9 @@ def variants(arch: Arch, model: str) -> list[KernelSpec]:
         for state in finishing.DTYPES
         if ratio == RATIO
     ]
+
+
+def golden_cases() -> dict[str, Callable[[Any], str]]:
+    from wavejit.testing import parity_store
+
+    return parity_store.fused_cases(RATIO)

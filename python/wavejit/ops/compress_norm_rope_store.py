@@ -1,4 +1,7 @@
-"""Finalise pooled rows: norm, rotation, quantisation, store (templates/compress_norm_rope_store.cuh.j2)."""
+"""Finalise pooled rows: norm, rotation, quantisation and store.
+
+templates/compress_norm_rope_store.cuh.j2
+"""
 
 from __future__ import annotations
 
@@ -132,3 +135,9 @@ def compress_norm_rope_store_reference(
         locs = torch.tensor([loc for _, loc, _ in found])
         store_cache_reference(torch.stack(made), cache, locs, layout=whole)
     return cache
+
+
+def golden_cases() -> dict[str, Callable[[Any], str]]:
+    from wavejit.testing import parity_store
+
+    return parity_store.finishing_cases()
