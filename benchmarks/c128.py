@@ -13,13 +13,13 @@ import wavejit
 PAGE, RING = 256, 128
 
 
-def _tables(requests: int) -> wavejit.PagedRing:
+def tables(requests: int) -> wavejit.PagedRing:
     """What the peer's planner asks for beside request rings, and does not use."""
     table = torch.zeros(requests, PAGE, dtype=torch.int32, device="cuda")
     return wavejit.PagedRing(table, torch.zeros(1, dtype=torch.int64, device="cuda"), PAGE, RING)
 
 
-def _tensors(requests: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
+def tensors(requests: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
     return (
         torch.randn(requests + 1, 128, 2 * head_dim, device="cuda"),
         torch.randn(tokens, 2 * head_dim, device="cuda"),
@@ -29,7 +29,7 @@ def _tensors(requests: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
 
 def decode(requests: int, head_dim: int, ending: int, peer: Any) -> Row:
     """A step in which `ending` of the requests end a group, spread evenly."""
-    state, kv, ape = _tensors(requests, requests, head_dim)
+    state, kv, ape = tensors(requests, requests, head_dim)
     slots = torch.arange(requests, device="cuda")
     ends = slots % (requests // ending) == 0
     lengths = torch.where(ends, 128, 1 + slots % 127)
@@ -37,7 +37,7 @@ def decode(requests: int, head_dim: int, ending: int, peer: Any) -> Row:
     plan = wavejit.compress_plan_decode(128, slots, lengths, scheme=ring)
     out, other = (torch.zeros(requests, head_dim, device="cuda") for _ in range(2))
     theirs = peer and peer.decode(
-        state, kv, ape, other, slots, lengths, _tables(requests), head_dim, 128
+        state, kv, ape, other, slots, lengths, tables(requests), head_dim, 128
     )
     rest = "" if ending == requests else f", {ending} end a group"
     return Row(
@@ -52,7 +52,7 @@ def decode(requests: int, head_dim: int, ending: int, peer: Any) -> Row:
 
 def prefill(tokens: int, head_dim: int, peer: Any) -> Row:
     """One request's whole prompt in one chunk: compress and write."""
-    state, kv, ape = _tensors(1, tokens, head_dim)
+    state, kv, ape = tensors(1, tokens, head_dim)
     slots = torch.zeros(1, dtype=torch.int64, device="cuda")
     length = torch.tensor([tokens])
     plan = wavejit.compress_plan_prefill(
@@ -60,7 +60,7 @@ def prefill(tokens: int, head_dim: int, peer: Any) -> Row:
     )
     out, other = (torch.zeros(tokens // 128, head_dim, device="cuda") for _ in range(2))
     theirs = peer and peer.prefill(
-        state, kv, ape, other, slots, length, _tables(1), head_dim, tokens, 128
+        state, kv, ape, other, slots, length, tables(1), head_dim, tokens, 128
     )
     return Row(
         f"c128 prefill D={head_dim}, {tokens} tokens",

@@ -22,7 +22,7 @@ class Row:
     ours: Callable[[], object]
     theirs: Callable[[], object] | None
     bytes: int
-    outputs: tuple[Any, Any]
+    outputs: tuple[Any, Any]  # alike; of bytes of a cache, nearly all
 
 
 def scheme(requests: int, length: int) -> tuple[wavejit.PagedRing, int]:
@@ -35,7 +35,7 @@ def scheme(requests: int, length: int) -> tuple[wavejit.PagedRing, int]:
     return wavejit.PagedRing(table.cuda(), to_swa.cuda(), PAGE, RING), slots // PAGE * RING
 
 
-def _tensors(rows: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
+def tensors(rows: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
     state = torch.randn(rows // 4 + 4, 4, 4 * head_dim, device="cuda")
     return (
         state,
@@ -47,7 +47,7 @@ def _tensors(rows: int, tokens: int, head_dim: int) -> tuple[Any, Any, Any]:
 def decode(requests: int, head_dim: int, peer: Any) -> Row:
     """A step in which every request ends a group."""
     rings, rows = scheme(requests, PAGE)
-    state, kv, ape = _tensors(rows, requests, head_dim)
+    state, kv, ape = tensors(rows, requests, head_dim)
     slots = torch.arange(requests, device="cuda")
     lengths = torch.full((requests,), 124, device="cuda")
     plan = wavejit.compress_plan_decode(4, slots, lengths, scheme=rings)
@@ -66,7 +66,7 @@ def decode(requests: int, head_dim: int, peer: Any) -> Row:
 def prefill(tokens: int, head_dim: int, peer: Any) -> Row:
     """One request's whole prompt in one chunk: compress and write."""
     rings, rows = scheme(1, tokens)
-    state, kv, ape = _tensors(rows, tokens, head_dim)
+    state, kv, ape = tensors(rows, tokens, head_dim)
     slots = torch.zeros(1, dtype=torch.int64, device="cuda")
     length = torch.tensor([tokens])
     plan = wavejit.compress_plan_prefill(

@@ -58,6 +58,45 @@ class Peer:
         plan = self.plan(slots, lengths, lengths, rings, tokens, ratio)()
         return self._compress(state, kv, ape, plan, out, dim, ratio)
 
+    def decode_store(self, *given: Any) -> Callable[[], object]:
+        """`decode`, whose plan and rows then go into a cache: arguments, and what finishes them."""
+        *_, slots, lengths, rings, _, ratio, finishing = given
+        plan = self._module.CompressorDecodePlan.generate(
+            ratio,
+            slots,
+            rings.req_to_token,
+            rings.full_to_swa,
+            lengths,
+            rings.swa_page_size,
+            rings.ring_size,
+        )
+        return self._both(self.decode(*given[:-1]), plan, given[3], finishing)
+
+    def prefill_store(self, *given: Any) -> Callable[[], object]:
+        *_, slots, lengths, rings, _, tokens, ratio, finishing = given
+        plan = self.plan(slots, lengths, lengths, rings, tokens, ratio)()
+        return self._both(self.prefill(*given[:-1]), plan, given[3], finishing)
+
+    def _both(
+        self, compress: Callable[[], object], plan: Any, out: Any, finishing: dict[str, Any]
+    ) -> Callable[[], object]:
+        layout = finishing["layout"]
+
+        def run() -> None:
+            compress()
+            self._module.compress_norm_rope_store(
+                out,
+                plan,
+                norm_weight=finishing["norm_weight"],
+                norm_eps=finishing["eps"],
+                freq_cis=finishing["freqs_cis"],
+                out_loc=finishing["out_loc"],
+                kvcache=finishing["cache"],
+                page_size=layout.slots,
+            )
+
+        return run
+
     def plan(
         self, slots: Any, lengths: Any, extends: Any, rings: Any, tokens: int, ratio: int = 4
     ) -> Callable[[], Any]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import wavejit
+from wavejit.layouts import FlashMLA
 from wavejit.testing import assert_same_bytes, inputs
 
 _FIRST_CALL_IS_CAPTURED = """
@@ -120,3 +121,65 @@ def test_c128_replays_as_eager() -> None:
         for i, (one, other) in enumerate(pairs):
             assert_same_bytes(one, other, f"turn {turn}, tensor {i}")
         assert eager[0].abs().sum() > 0 or turn == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")
+@pytest.mark.parametrize("ratio", [4, 128])
+def test_compress_store_replays_as_eager(ratio: int) -> None:
+    """A step and a chunk captured once; replayed with new contents and fewer real rows."""
+    layout, dim = FlashMLA(64, "fn"), 512
+    width, window = (4 * dim, 8) if ratio == 4 else (2 * dim, 128)
+    ring, tokens, requests = wavejit.RequestRing(2 * ratio), 3 * ratio + 40, 3
+    weight = inputs.normal(1, (dim,)).cuda()
+    angles, ape = inputs.uniform(2, (900, 64), -1, 1).cuda(), inputs.normal(3, (window, dim)).cuda()
+
+    def batch(turn: int) -> dict[str, torch.Tensor]:
+        seqs = torch.tensor(((3 * ratio - 1, ratio - 1, 7), (2 * ratio - 1, 5, 6), (9, 2, 0))[turn])
+        extends = torch.tensor(((2 * ratio, ratio - 1, 7), (ratio, 5, 2), (5, 1, 0))[turn])
+        locs = inputs.permutation(turn + 4, 300)[:tokens]
+        locs[turn::7] = -1
+        given = {"slots": torch.tensor([2, 0, 1]), "seqs": seqs, "extends": extends, "locs": locs}
+        given["kv"] = inputs.normal(turn + 20, (tokens, width))
+        return {name: tensor.cuda() for name, tensor in given.items()}
+
+    def fresh() -> tuple[torch.Tensor, torch.Tensor]:
+        state = inputs.normal(9, (2 * requests, ratio, width)).cuda()
+        return state, layout.empty(300, device="cuda")
+
+    def run(state: torch.Tensor, cache: torch.Tensor, given: dict[str, torch.Tensor]) -> None:
+        slots, seqs, extends, locs, kv = (given[name] for name in given)
+        store = {
+            "norm_weight": weight,
+            "eps": 1e-6,
+            "freqs_cis": angles,
+            "cache": cache,
+            "layout": layout,
+            "ratio": ratio,
+            "head_dim": dim,
+        }
+        plan = wavejit.compress_plan_prefill(
+            ratio, slots, seqs, extends, scheme=ring, num_q_tokens=tokens
+        )
+        wavejit.compress_store(state, kv, ape, plan, out_loc=locs, **store)
+        plan = wavejit.compress_plan_decode(ratio, slots, seqs + 1, scheme=ring)
+        wavejit.compress_store(state, kv[:requests], ape, plan, out_loc=locs[-requests:], **store)
+
+    given = batch(0)
+    run(*fresh(), given)  # loads and compiles
+    captured = fresh()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run(*captured, given)
+    for turn in range(3):
+        for name, tensor in batch(turn).items():
+            given[name].copy_(tensor)
+        for target, source in zip(captured, fresh(), strict=True):
+            target.copy_(source)
+        graph.replay()
+        eager = fresh()
+        run(*eager, given)
+        torch.cuda.synchronize()
+        assert eager[1].any()
+        for one, other in zip(captured, eager, strict=True):
+            assert_same_bytes(one, other, f"turn {turn}")
