@@ -43,6 +43,14 @@ __device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
 }
 __device__ __forceinline__ void sync_block(Site = Site::here()) { __syncthreads(); }
 
+// Counters and bits in shared memory; what was there before comes back.
+__device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
+  return atomicAdd(shared, value);
+}
+__device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
+  return atomicOr(shared, value);
+}
+
 // Every read of what an earlier kernel wrote comes after the wait; every kernel waits, also one
 // that has nothing to do, because its own end tells the next launch that the earlier ones ended.
 __device__ __forceinline__ void wait_for_previous_launch() {
