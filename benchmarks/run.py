@@ -21,6 +21,7 @@ import c4
 import c128
 import first_call
 import peer
+import routing
 import timing
 import torch
 
@@ -89,7 +90,10 @@ def main() -> None:
     print(f"{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    for make in [*c4.rows(shapes, other), *c128.rows(shapes, other)]:
+    makers = [
+        make for group in (c4, c128, routing) for make in group.rows(shapes, other)  # type: ignore[attr-defined]
+    ]
+    for make in makers:
         line = measure(make(), rate)
         results.append(line)
         print(

@@ -166,7 +166,7 @@ struct StreamSelect {
       for (int w = 0; w < kOwn; ++w) {
         const uint32_t base = window + (thread_x() * kOwn + w) * 32;
         for (uint32_t rest = words[w]; rest; rest &= rest - 1) {
-          order[to++] = base + static_cast<uint32_t>(__builtin_ctz(rest));
+          order[to++] = base + lowest_bit(rest);
         }
       }
       done += total;
