@@ -112,6 +112,21 @@ class Peer:
             tokens,
         )
 
+    def hash_topk(
+        self, logits: Any, ids: Any, table: Any, shared: int, factor: float
+    ) -> Callable[[], Any]:
+        module = importlib.import_module("sglang.kernels.ops.moe.dsv4")
+        return lambda: module.hash_topk(logits, ids, table, shared, factor)
+
+    def topk(
+        self, scores: Any, lengths: Any, table: Any, out: Any, page: int, version: int
+    ) -> Callable[[], object]:
+        module = importlib.import_module("sglang.kernels.ops.attention.dsv4.topk")
+        if version == 1:
+            return lambda: module.topk_transform_paged(scores, lengths, table, out, page)
+        plan = module.plan_topk_v2(lengths)
+        return lambda: module.topk_transform_paged_v2(scores, lengths, table, out, page, plan)
+
     def _compress(
         self, state: Any, kv: Any, ape: Any, plan: Any, out: Any, dim: int, ratio: int
     ) -> Callable[[], object]:

@@ -22,6 +22,7 @@ import c128
 import compress_store
 import first_call
 import peer
+import routing
 import timing
 import torch
 
@@ -95,8 +96,8 @@ def main() -> None:
     print(f"{'':46}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    kinds = (c4, c128, compress_store)
-    for make in [make for kind in kinds for make in kind.rows(shapes, other)]:
+    groups = (c4, c128, compress_store, routing)
+    for make in [make for group in groups for make in group.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)
         print(

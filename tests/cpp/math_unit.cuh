@@ -23,6 +23,7 @@ __device__ __forceinline__ float apply(int function, float x, float y) {
     case 2: return canonical_nan(x);
     case 3: return maximum(x, y);
     case 4: return minimum(x, y);
+    case 6: return softplus(x);
     default: return to_float(to_bfloat16(x));
   }
 }

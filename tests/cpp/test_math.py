@@ -15,6 +15,7 @@ from wavejit.testing import assert_same_bytes, inputs
 
 EXPORTS = ("one", "two", "narrow")
 EXPONENTIAL, WEIGHT, CANONICAL, MAXIMUM, MINIMUM = range(5)
+SOFTPLUS = 6
 CHUNK = 1 << 22
 QUIET_NAN = 0x7FC00000
 LEAST_NORMAL = 2.0**-126
@@ -208,3 +209,18 @@ def test_maximum_and_minimum_prefer_numbers(device: str) -> None:
         expected = torch.where(a.isnan(), b, torch.where(b.isnan(), a, op(a, b)))
         same = (got == expected) | (got.isnan() & expected.isnan())  # either zero of two
         assert same.all()
+
+
+def test_softplus_over_its_range(device: str) -> None:
+    """Every 509th float of either sign from the smallest to the largest normal result."""
+    for sign in (0, 1 << 31):
+        x = floats(np.arange(sign, sign + 0x7F800000, 509, dtype=np.uint64).astype(np.uint32))
+        got = apply(device, SOFTPLUS, x).double().numpy()
+        exact = np.logaddexp(0.0, x.double().numpy())
+        normal = exact >= LEAST_NORMAL
+        error = np.abs(got - exact)
+        assert (error[normal] / exact[normal]).max(initial=0.0) < 4e-7
+        assert error[~normal].max(initial=0.0) <= 1.5 * 2.0**-149
+    special = apply(device, SOFTPLUS, torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0]))
+    assert special[0] == torch.inf and special[1] == 0 and special[2].isnan()
+    assert special[3] == special[4] == torch.tensor(2.0).log()

@@ -12,6 +12,7 @@ struct CudaLaunchAttribute {
   union {
     char bytes[64];
     int flag;
+    unsigned extents[3];
   } value;
 };
 struct CudaLaunchConfig {
@@ -22,6 +23,7 @@ struct CudaLaunchConfig {
   CudaLaunchAttribute* attributes;
   unsigned attribute_count;
 };
+inline constexpr int kClusterDimension = 4;
 inline constexpr int kProgrammaticStreamSerialization = 6;
 inline constexpr int kMaxDynamicSharedBytes = 8;
 inline constexpr int kDefaultSharedBytes = 48 * 1024;
@@ -151,15 +153,25 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
     load_kernel(slot, device, shape.shared_bytes);
   }
   const CudaContext context(device);
-  CudaLaunchAttribute overlap{kProgrammaticStreamSerialization, {}, {}};
-  overlap.value.flag = 1;
+  CudaLaunchAttribute attributes[2];
+  unsigned count = 0;
+  if constexpr (arch::kProgrammaticLaunch) {
+    attributes[count] = {kProgrammaticStreamSerialization, {}, {}};
+    attributes[count++].value.flag = 1;
+  }
+  if (shape.cluster > 1) {
+    attributes[count] = {kClusterDimension, {}, {}};
+    unsigned* extents = attributes[count++].value.extents;
+    extents[0] = static_cast<unsigned>(shape.cluster);
+    extents[1] = extents[2] = 1;
+  }
   const CudaLaunchConfig config{
       {static_cast<unsigned>(shape.grid), static_cast<unsigned>(shape.grid_y), 1},
       {static_cast<unsigned>(shape.block), 1, 1},
       static_cast<unsigned>(shape.shared_bytes),
       TVMFFIEnvGetStream(shape.device.type, device),
-      &overlap,
-      arch::kProgrammaticLaunch ? 1u : 0u};
+      attributes,
+      count};
   void* arguments[] = {const_cast<Params*>(&params)};
   const int status = cuda_driver.launch(&config, slot.handles[device], arguments, nullptr);
   if (status != 0) {

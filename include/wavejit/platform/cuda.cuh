@@ -43,6 +43,42 @@ __device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
 }
 __device__ __forceinline__ void sync_block(Site = Site::here()) { __syncthreads(); }
 
+// Counters and bits in shared memory; what was there before comes back.
+__device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
+  return atomicAdd(shared, value);
+}
+__device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
+  return atomicOr(shared, value);
+}
+
+// A cluster is a few neighbouring blocks that run at the same time and read each other's shared
+// memory; a kernel that is launched without one is its own. Every lane calls arrive and wait.
+inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
+__device__ __forceinline__ void arrive_at_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void wait_for_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+// What lies at this address in the shared memory of the cluster's block `rank`.
+__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank) {
+#if __CUDA_ARCH__ >= 900
+  uint32_t value;
+  asm volatile("{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+               "ld.shared::cluster.u32 %0, [there];\n\t}"
+               : "=r"(value)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
+               : "memory");
+  return value;
+#else
+  return *shared;
+#endif
+}
+
 // Every read of what an earlier kernel wrote comes after the wait; every kernel waits, also one
 // that has nothing to do, because its own end tells the next launch that the earlier ones ended.
 __device__ __forceinline__ void wait_for_previous_launch() {

@@ -32,6 +32,12 @@ T shuffle_up(T value, int delta, Site at = Site::here());
 template <int kWidth>
 uint64_t ballot(bool value, Site at = Site::here());
 void sync_block(Site at = Site::here());
+uint32_t atomic_add(uint32_t* shared, uint32_t value);
+uint32_t atomic_or(uint32_t* shared, uint32_t value);
+inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
+void arrive_at_cluster();
+void wait_for_cluster();
+uint32_t load_in_cluster(const uint32_t* shared, unsigned rank);
 void wait_for_previous_launch();
 void allow_next_launch();
 float fused_multiply_add(float a, float b, float c);

@@ -84,6 +84,20 @@ __device__ __forceinline__ void sync_block(Site = Site::here()) {
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
 
+// Counters and bits in shared memory; what was there before comes back.
+__device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
+  return __hip_atomic_fetch_add(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+__device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
+  return __hip_atomic_fetch_or(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+
+// Every block is a cluster of its own.
+inline constexpr int kMaxClusterBlocks = 1;
+__device__ __forceinline__ void arrive_at_cluster() {}
+__device__ __forceinline__ void wait_for_cluster() {}
+__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
+
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}
 __device__ __forceinline__ void allow_next_launch() {}

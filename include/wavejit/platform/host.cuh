@@ -29,6 +29,24 @@ using simt::shuffle_up;
 using simt::shuffle_xor;
 using simt::sync_block;
 
+// The lanes of a block take turns on one thread, so these need no atomic instruction.
+inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
+  const uint32_t before = *shared;
+  *shared = before + value;
+  return before;
+}
+inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
+  const uint32_t before = *shared;
+  *shared = before | value;
+  return before;
+}
+
+// Every block is a cluster of its own.
+inline constexpr int kMaxClusterBlocks = 1;
+inline void arrive_at_cluster() {}
+inline void wait_for_cluster() {}
+inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
+
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
 

@@ -1,0 +1,93 @@
+// The rows that a selection works on, and what becomes of the selected columns.
+#pragma once
+#include <wavejit/core/integers.cuh>
+#include <wavejit/core/vec.cuh>
+
+namespace wavejit {
+
+struct TopkParams {
+  const float* scores;
+  Integers lengths;
+  Integers starts;        // of a row's window, or null: 0
+  Integers offsets;       // added to the output without a page table, or null: 0
+  Integers row_to_batch;  // the row of the page table, or null: the row itself
+  const int32_t* page_table;
+  int32_t* out;
+  int32_t* raw;  // or null
+  int64_t score_stride;
+  int64_t table_stride;
+  int64_t rows;
+  int64_t columns;
+  int64_t requests;
+  int64_t pages;
+  int32_t k;
+  int32_t page_bits;
+};
+
+// One row's window of `count` scores and where its results go.
+struct TopkRow {
+  const float* scores;
+  const int32_t* pages;  // null: without a page table
+  int32_t* out;
+  int32_t* raw;
+  int64_t offset;
+  int64_t page_count;
+  uint32_t count;
+  bool aligned;  // for vectors of four
+
+  __device__ __forceinline__ TopkRow(const TopkParams& p, int64_t row) {
+    const auto limited = [](int64_t value, int64_t most) {
+      return value < 0 ? 0 : value < most ? value : most;
+    };
+    const int64_t start = p.starts.data ? limited(p.starts[row], p.columns) : 0;
+    count = static_cast<uint32_t>(limited(p.lengths[row], p.columns - start));
+    scores = p.scores + row * p.score_stride + start;
+    aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
+    offset = p.offsets.data ? p.offsets[row] : 0;
+    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+    const bool known = request >= 0 && request < p.requests;
+    pages = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
+    page_count = known ? p.pages : 0;
+    out = p.out + row * p.k;
+    raw = p.raw ? p.raw + row * p.k : nullptr;
+  }
+
+  // Four scores from `first` on, a multiple of 4; what lies beyond the window is -inf.
+  __device__ __forceinline__ Vec<float, 4> load(uint32_t first) const {
+    if (aligned && first + 4 <= count) {
+      return load_once(reinterpret_cast<const Vec<float, 4>*>(scores + first));
+    }
+    Vec<float, 4> found;
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      found.values[i] = first + i < count ? scores[first + i] : bit_cast<float>(0xff800000u);
+    }
+    return found;
+  }
+
+  // The selected column at place `i`, or that nothing is there.
+  __device__ __forceinline__ void store(const TopkParams& p, int i, uint32_t column) const {
+    int64_t slot = int64_t{column} + offset;
+    if (pages) {
+      const int64_t page = column >> p.page_bits;
+      const int64_t entry = page < page_count ? pages[page] : -1;
+      const int64_t inside = column & ((1u << p.page_bits) - 1);
+      slot = entry < 0 ? -1 : (entry << p.page_bits) + inside;
+    }
+    out[i] = slot > 0x7fffffff || slot < -1 ? -1 : static_cast<int32_t>(slot);
+    if (raw) raw[i] = static_cast<int32_t>(column);
+  }
+  __device__ __forceinline__ void store_nothing(int i) const {
+    out[i] = -1;
+    if (raw) raw[i] = -1;
+  }
+};
+
+// A number whose order is that of the scores: NaN as -inf, both zeros the same.
+__device__ __forceinline__ uint32_t ordered_key(float score) {
+  const float number = score == score ? score + 0.0f : bit_cast<float>(0xff800000u);
+  const uint32_t bits = bit_cast<uint32_t>(number);
+  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
+}
+
+}  // namespace wavejit
