@@ -177,7 +177,7 @@ class Case:
 
 
 def check(cases: Iterable[Case], arch: str, *, shared: int = 0, scratch: int = 0) -> None:
-    """Run every case on `arch` and compare all lanes; the message names the first few that differ."""
+    """Run every case on `arch` and compare all lanes; the message names those that differ."""
     chosen = {f"k{i}": case for i, case in enumerate(c for c in cases if arch in c.arches)}
     bodies = {name: ENTRY + _LOAD + case.body + _STORE for name, case in chosen.items()}
     machine = gcn.Machine(assemble(bodies, arch, shared=shared, scratch=scratch))

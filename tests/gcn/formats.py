@@ -145,14 +145,18 @@ def _extreme(f: Format, codes: tuple[int, ...], sign: int) -> int:
 
 
 def median(f: Format, a: int, b: int, c: int) -> int:
+    """The larger of what is left without the first operand that equals the largest."""
     if first_nan(f, a, b, c) is not None:
         return minimum(f, a, b, c)
-    return sorted((a, b, c), key=lambda code: order(f, code))[1]
+    top = maximum(f, a, b, c)
+    rest = [a, b, c]
+    rest.remove(next(x for x in rest if x == top or not (x | top) & ~f.sign))  # zeros are equal
+    return maximum(f, *rest)
 
 
 # ---- operands
 
-_CORNERS = (0, 1, 2, 7, 8, 15, 16, 31, 32, 33, 63, 64, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0xFFFFFF)
+_CORNERS = (0, 1, 2, 7, 8, 15, 16, 31, 32, 33, 63, 64, 255, 256, 0x7FFF, 0x8000, 0xFFFF)
 
 
 def is_wide(kind: str) -> bool:

@@ -8,7 +8,20 @@ from fractions import Fraction
 
 import pytest
 from assembly import ARCHES, MASK, OLD, Case, check
-from formats import F16, F32, F64, Format, add, fuse, maximum, median, minimum, multiply, subtract
+from formats import (
+    F16,
+    F32,
+    F64,
+    Format,
+    add,
+    first_nan,
+    fuse,
+    maximum,
+    median,
+    minimum,
+    multiply,
+    subtract,
+)
 
 FORMATS = (F32, F64, F16)
 FLUSH = "s_setreg_imm32_b32 hwreg(HW_REG_MODE, 4, 4), 0\n"  # subnormals, in and out
@@ -30,7 +43,8 @@ def of(name: str, count: int, f: Format, function: Callable[..., int], before: s
 
 
 def swapped(f: Format, a: int, b: int) -> int:
-    return subtract(f, b, a)
+    nan = first_nan(f, a, b)
+    return subtract(f, b, a) if nan is None else nan
 
 
 def flushing(function: Callable[..., int]) -> Callable[..., int]:
@@ -81,9 +95,9 @@ def signed(value: int, bits: int) -> int:
 
 
 def clamped(f: Format, code: int) -> int:
-    """To 0..1; NaN becomes 0 as DX10_CLAMP asks."""
+    """To 0..1; -0 stays, and NaN becomes 0 as DX10_CLAMP asks."""
     if f.is_nan(code) or code & f.sign:
-        return 0
+        return 0 if code != f.sign else code
     return min(code, f.bias << f.mantissa)
 
 
@@ -178,6 +192,24 @@ MODIFIERS = [
         lambda a, b: add(F64, a ^ F64.sign, b & ~F64.sign),
         "f64",
         wide=True,
+    ),
+]
+
+
+def doubled(code: int) -> int:
+    """omod: -0 is +0, and nothing small is left to be rounded."""
+    code = F32.flushed(code)
+    return 0 if code == F32.sign else multiply(F32, code, 0x40000000)
+
+
+OMOD = "v_mul_f32 d, a, b mul:2"
+MODIFIERS += [
+    Case(OMOD, lambda a, b: multiply(F32, a, b), "f32"),  # ignored: subnormals and IEEE are on
+    Case(FLUSH + OMOD, lambda a, b: flushing(multiply)(F32, a, b), "f32"),
+    Case(
+        NOT_IEEE + FLUSH + OMOD,
+        lambda a, b: doubled(multiply(F32, F32.flushed(a), F32.flushed(b))),
+        "f32",
     ),
 ]
 

@@ -62,7 +62,7 @@ BITS = [
     Case("v_and_or_b32 d, a, b, c", lambda a, b, c: a & b | c),
     Case("v_or3_b32 d, a, b, c", lambda a, b, c: a | b | c),
     Case("v_xad_u32 d, a, b, c", lambda a, b, c: (a ^ b) + c),
-    Case("v_lshl_add_u64 dd, aa, 3, cc", lambda a, b, c: (a << 3) + c, "i64", wide=True),
+    Case("v_lshl_add_u64 dd, aa, 3, cc", lambda a, _, c: (a << 3) + c, "i64", wide=True),
     Case("v_bfe_u32 d, a, b, c", lambda a, b, c: a >> (b & 31) & ((1 << (c & 31)) - 1)),
     Case("v_bfe_i32 d, a, 5, 9", lambda a: sx(a >> 5, 9)),
     Case("v_bfe_i32 d, a, 0, 0", lambda _: 0),
