@@ -173,6 +173,8 @@ def draw(kind: str, given: random.Random) -> int:
         return _integer(given, 32) | _integer(given, 32) << 32
     if kind == "f16":
         return sum(number(F16, given) << 16 * i for i in range(4))
+    if kind == "f8":
+        return _narrow(given) | _narrow(given) << 32
     return number(F32, given) | number(F32, given) << 32
 
 
@@ -188,6 +190,15 @@ def _integer(given: random.Random, bits: int) -> int:
     if style == 3:
         return given.choice((1 << (bits - 1), (1 << (bits - 1)) - 1, 1 << given.randrange(bits)))
     return whole
+
+
+def _narrow(given: random.Random) -> int:
+    """fp32 around the range of fp8, often with few bits."""
+    if given.randrange(8) == 0:
+        return number(F32, given)
+    fraction = given.getrandbits(23) & (-1 << given.choice((0, 17, 18, 19, 20)))
+    exponent = F32.bias + given.randint(-19, 17)
+    return given.getrandbits(1) << 31 | exponent << 23 | fraction
 
 
 def number(f: Format, given: random.Random) -> int:
