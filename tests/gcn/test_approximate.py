@@ -28,6 +28,8 @@ def exact(name: str, value: Fraction) -> Fraction | None:
         return None
     if name != "exp" and (value < 0 or (value == 0 and name != "sqrt")):
         return None
+    if name == "exp" and value.denominator == 1:
+        return Fraction(2) ** int(value)
     if name == "log" and value.numerator & (value.numerator - 1) == 0 == value.denominator & (
         value.denominator - 1
     ):

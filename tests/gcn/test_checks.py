@@ -107,10 +107,10 @@ PLANTED = {
         "v2 is used before",
     ),
     "race_read": (
-        OTHER + SHARE + READ,
+        OTHER + SHARE + "s_barrier\n" + SHARE + READ,
         OTHER + SHARE + "s_barrier\n" + READ,
         gcn.SharedRace,
-        "wave 0 has written",
+        "wave 0 has read since the last barrier",
     ),
     "race_write": (
         "v_and_b32 v3, 63, v0\nv_lshlrev_b32 v3, 2, v3\nds_write_b32 v3, v0\n",
