@@ -34,6 +34,9 @@ def exact(name: str, value: Fraction) -> Fraction | None:
         value.denominator - 1
     ):
         return Fraction(value.numerator.bit_length() - value.denominator.bit_length())
+    top, bottom = math.isqrt(abs(value.numerator)), math.isqrt(value.denominator)
+    if name in ("sqrt", "rsq") and Fraction(top * top, bottom * bottom) == value:
+        return Fraction(top, bottom) if name == "sqrt" else Fraction(bottom, top)
     with localcontext() as context:
         context.prec = 60
         number = Decimal(value.numerator) / Decimal(value.denominator)

@@ -11,6 +11,7 @@ from assembly import ARCHES, LANES, MASK, OLD, Case, check
 VM, LGKM = "\ns_waitcnt vmcnt(0)", "\ns_waitcnt lgkmcnt(0)"
 ROW = "v_lshlrev_b32 v12, 4, v0\n"  # 16 bytes of shared memory a lane
 IN = "v_lshl_or_b32 v1, s2, 6, v0\nv_lshlrev_b32 v20, 5, v1\n"  # the lane's 32 bytes of input
+BLOCK = "s_lshl_b32 s8, s2, 11\ns_add_u32 s8, s4, s8\ns_addc_u32 s9, s5, 0\n"  # its input
 OUT = "v_lshlrev_b32 v13, 3, v1\n"  # and its 8 bytes of output
 
 
@@ -54,13 +55,11 @@ GLOBAL = [
     Case(IN + "global_load_ushort d, v20, s[4:5] offset:2\nglobal_load_short_d16 dh, v20, s[4:5]" + VM, lambda a: words(a >> 16, OLD[1] & 0xFFFF0000 | a & 0xFFFF)),
     Case("v_mov_b32 v15, s5\nv_add_co_u32 v14, vcc, s4, v20\nv_addc_co_u32 v15, vcc, 0, v15, vcc\nflat_load_dwordx2 dd, v[14:15] offset:8" + VM + " lgkmcnt(0)", lambda _, b: words(b, b >> 32), "i64"),
     Case(ROW + "ds_write_b64 v12, aa" + LGKM + "\ns_mov_b64 s[8:9], src_shared_base\nv_mov_b32 v13, s9\nflat_load_dwordx2 dd, v[12:13]" + VM + " lgkmcnt(0)", lambda a: words(a, a >> 32), "i64"),
-    Case("s_mov_b32 s8, s4\ns_and_b32 s9, s5, 0xffff\ns_movk_i32 s10, 0x200\ns_mov_b32 s11, 0x20000\nbuffer_load_dwordx2 dd, v20, s[8:11], 0 offen offset:8" + VM,
+    Case(BLOCK + "s_and_b32 s9, s9, 0xffff\ns_movk_i32 s10, 0x200\ns_mov_b32 s11, 0x20000\nv_lshlrev_b32 v20, 5, v0\nbuffer_load_dwordx2 dd, v20, s[8:11], 0 offen offset:8" + VM,
          lambda rows: [words(r[1], r[1] >> 32) if i < 16 else (0, 0) for i, r in enumerate(rows)], "i64", wave=True),
-    Case("s_load_dwordx4 s[8:11], s[4:5], 0x10" + LGKM + "\nv_mov_b32 d, s8\nv_mov_b32 dh, s11", lambda rows: [words(rows[0][2], rows[0][3] >> 32)] * LANES, "i64", wave=True),
+    Case(BLOCK + "s_load_dwordx4 s[8:11], s[8:9], 0x10" + LGKM + "\nv_mov_b32 d, s8\nv_mov_b32 dh, s11", lambda rows: [words(rows[0][2], rows[0][3] >> 32)] * LANES, "i64", wave=True),
     Case("scratch_store_dwordx2 off, aa, off offset:8\nscratch_store_byte off, b, off" + VM + "\nscratch_load_dword dh, off, off offset:12\nscratch_load_sbyte d, off, off" + VM, lambda a, b: words(sx(b, 8), a >> 32), "i64"),
 ]  # fmt: skip
-del GLOBAL[10]  # every block reads the first block's input: tested in test_objects instead
-del GLOBAL[9]
 KEEP = IN + OUT + "global_store_dwordx2 v13, aa, s[6:7]" + VM + "\n"
 BACK = VM + "\nglobal_load_dwordx2 dd, v13, s[6:7]" + VM
 AFTER = "\nv_mov_b32 d, v16\nglobal_load_dword dh, v13, s[6:7]" + VM

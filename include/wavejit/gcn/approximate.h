@@ -53,7 +53,9 @@ inline Rounded<double> reciprocal64(double x) {
 }
 inline Rounded<double> root64(double x) {
   const double value = sqrt(x);
-  return {value, fused(value, value, -x) == 0};
+  const bool tiny = x < 0x1p-700;  // the square's last bits would be lost
+  const double scaled = value * (tiny ? 0x1p300 : 1.0);
+  return {value, fused(scaled, scaled, -x * (tiny ? 0x1p600 : 1.0)) == 0};
 }
 inline Rounded<double> reciprocal_root64(double x) {
   const double near = 1.0 / sqrt(x);
