@@ -55,7 +55,7 @@ PLANTED = {
         "scratch_store_dword off, v0, off offset:16\n",
         "scratch_store_dword off, v0, off offset:12\n",
         gcn.OutOfBounds,
-        "",
+        "scratch",
     ),
     "register_unwritten": (
         "v_add_u32 v2, v3, v0\n",
