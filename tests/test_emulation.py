@@ -68,9 +68,8 @@ def test_the_bytes_are_the_golden_ones_and_the_work_is_the_kept_one(arch: str, g
 
 @pytest.mark.parametrize("perturb", [-1, 1])
 def test_results_do_not_lean_on_approximate_instructions(perturb: int) -> None:
-    for case in ("c4-decode-d128-float32-float32-float32", "plan-prefill-r4-g8-paged"):
-        with wavejit.emulate("gfx942", perturb=perturb):
-            assert parity.run(case) == parity.golden()[case]
+    with wavejit.emulate("gfx942", perturb=perturb):
+        assert {case: parity.run(case) for case in parity.cases()} == parity.golden()
 
 
 def test_it_is_the_interpreter_that_runs(arch: str) -> None:

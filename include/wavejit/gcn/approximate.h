@@ -30,17 +30,22 @@ struct Rounded {
   bool exact;
 };
 
+// Whether fp64 shows what was lost: next to 1 it does not for a power of two.
+template <double (*f)(double)>
+bool is_exact(float x, float value, double exact) {
+  return static_cast<double>(value) == exact && (f != &power_of_two || x == floorf(x));
+}
 template <double (*f)(double)>
 Rounded<float> rounded32(float x) {
   const double exact = f(static_cast<double>(x));
   const float value = static_cast<float>(exact);
-  return {value, static_cast<double>(value) == exact};
+  return {value, is_exact<f>(x, value, exact)};
 }
 template <double (*f)(double)>
 Rounded<float> rounded16(float x) {
   const double exact = f(static_cast<double>(x));
   const float value = float_of_half(half_of_float(narrow_to_odd(exact)));
-  return {value, static_cast<double>(value) == exact};
+  return {value, is_exact<f>(x, value, exact)};
 }
 inline Rounded<double> reciprocal64(double x) {
   const double value = 1.0 / x;
@@ -48,7 +53,9 @@ inline Rounded<double> reciprocal64(double x) {
 }
 inline Rounded<double> root64(double x) {
   const double value = sqrt(x);
-  return {value, fused(value, value, -x) == 0};
+  const bool tiny = x < 0x1p-700;  // the square's last bits would be lost
+  const double scaled = value * (tiny ? 0x1p300 : 1.0);
+  return {value, fused(scaled, scaled, -x * (tiny ? 0x1p600 : 1.0)) == 0};
 }
 inline Rounded<double> reciprocal_root64(double x) {
   const double near = 1.0 / sqrt(x);

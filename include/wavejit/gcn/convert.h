@@ -36,6 +36,7 @@ float from_byte(uint32_t value) {
 }
 inline float narrowed(double value) { return static_cast<float>(value); }
 inline double widened(float value) { return value; }
+inline float made_quiet(float value) { return is_nan(value) ? quiet(value) : value; }
 inline float from_bf16(uint32_t value) { return float_of_bf16(value & 0xffffu); }
 inline float small_integer(uint32_t value) {  // v_cvt_off_f32_i4: -0.5 .. 0.4375
   return static_cast<float>(static_cast<int32_t>(value << 28) >> 28) * 0.0625f;
@@ -156,7 +157,7 @@ inline constexpr Entry kConvert[] = {
     make1<F32, F64, &narrowed>("v_cvt_f32_f64"),
     make1<F64, F32, &widened>("v_cvt_f64_f32"),
     make1<F16, F32, &same<float>>("v_cvt_f16_f32"),
-    make1<F32, F16, &same<float>>("v_cvt_f32_f16"),
+    make1<F32, F16, &made_quiet>("v_cvt_f32_f16"),
     make1<F32, B16, &from_bf16>("v_cvt_f32_bf16"),
     make1<F16, B16, &from_u32>("v_cvt_f16_u16"),
     make1<F16, I16, &from_i32>("v_cvt_f16_i16"),

@@ -73,9 +73,14 @@ inline uint64_t written_lanes(const Wave& w, const Op& op) {
   return op.dpp == Dpp::kNone ? w.exec : w.exec & w.dpp_lanes;
 }
 
+// The result's scale: ignored unless small results are flushed and IEEE is off; then -0 is +0.
+inline bool scales_output(const Wave& w, Type type) {
+  return !w.mode.ieee && (type == Type::kF32 ? w.mode.flush32_out : w.mode.flush16_64_out);
+}
 template <class S>
-S with_omod(S value, int omod) {
-  return omod == 0 ? value : value * (omod == 1 ? S(2) : omod == 2 ? S(4) : S(0.5));
+S with_omod(S value, int omod, S least) {
+  const S kept = fabs(value) < least ? S(0) : value;
+  return kept * (omod == 1 ? S(2) : omod == 2 ? S(4) : S(0.5));
 }
 template <class S>
 S clamped(S value, bool nan_is_zero) {
@@ -86,11 +91,15 @@ S clamped(S value, bool nan_is_zero) {
 // omod, clamp and the flushing of small results.
 template <class T>
 void finish_float(Wave& w, const Op& op, typename T::Storage* out) {
-  if (op.omod || op.flags & kClamp) {
-    for (int i = 0; i < kLanes; ++i) {
-      out[i] = with_omod(out[i], op.omod);
-      if (op.flags & kClamp) out[i] = clamped(out[i], w.mode.clamp_nan);
-    }
+  if (op.omod && scales_output(w, T::kType)) {
+    const double least = T::kType == Type::kF32   ? 0x1p-126
+                         : T::kType == Type::kF64 ? 0x1p-1022
+                                                  : 0x1p-14;
+    using S = typename T::Storage;
+    for (int i = 0; i < kLanes; ++i) out[i] = with_omod(out[i], op.omod, static_cast<S>(least));
+  }
+  if (op.flags & kClamp) {
+    for (int i = 0; i < kLanes; ++i) out[i] = clamped(out[i], w.mode.clamp_nan);
   }
   if (T::kType == Type::kF32 && w.mode.flush32_out) {
     for (int i = 0; i < kLanes; ++i) {

@@ -87,7 +87,8 @@ void fetch_half16(Wave& w, const Op& op, int k, int part, typename T::Storage* t
   memcpy(to, words, sizeof words);
 }
 
-template <class T, int kOperands, auto f>
+// kSettles: a NaN result follows the operands, as in arithmetic that is not packed.
+template <class T, int kOperands, auto f, bool kSettles = false>
 void packed16(Wave& w, const Op& op) {
   alignas(64) uint32_t both[kLanes];
   for (int part = 0; part < 2; ++part) {
@@ -99,6 +100,7 @@ void packed16(Wave& w, const Op& op) {
       if constexpr (kOperands == 3) out.lanes[i] = f(a[i], b[i], c[i]);
     }
     if constexpr (T::kType == Type::kF16) {
+      if (kSettles) settle_nans(out.lanes, a, b, c);
       if (op.flags & kClamp) finish_float<F16>(w, op, out.lanes);
     }
     uint32_t* words = reinterpret_cast<uint32_t*>(out.lanes);
@@ -198,9 +200,9 @@ inline constexpr Entry kPacked[] = {
     WAVEJIT_GCN_PACKED32("v_pk_mul_f32", 2, &multiply<float>),
     WAVEJIT_GCN_PACKED32("v_pk_fma_f32", 3, &multiply_add<float>),
     {"v_pk_mov_b32", &packed_move, {Type::kB32, Type::kB32, Type::kB32}},
-    WAVEJIT_GCN_PACKED_F16("v_pk_add_f16", 2, &add<float>),
-    WAVEJIT_GCN_PACKED_F16("v_pk_mul_f16", 2, &multiply<float>),
-    WAVEJIT_GCN_PACKED_F16("v_pk_fma_f16", 3, &half_fused),
+    WAVEJIT_GCN_PACKED_F16("v_pk_add_f16", 2, &add<float>, true),
+    WAVEJIT_GCN_PACKED_F16("v_pk_mul_f16", 2, &multiply<float>, true),
+    WAVEJIT_GCN_PACKED_F16("v_pk_fma_f16", 3, &half_fused, true),
     WAVEJIT_GCN_PACKED_F16("v_pk_min_f16", 2, &packed_min),
     WAVEJIT_GCN_PACKED_F16("v_pk_max_f16", 2, &packed_max),
     WAVEJIT_GCN_PACKED_F16("v_pk_minimum3_f16", 3, &extreme3_or_nan<false>),

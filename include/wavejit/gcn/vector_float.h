@@ -133,11 +133,11 @@ template <class S>
 S fraction_of(S value) {  // in [0, 1)
   const S result = value - floor(value);
   const S below_one = sizeof(S) == 4 ? S(0x1.fffffep-1) : S(0x1.fffffffffffffp-1);
-  return result < S(1) ? result : below_one;
+  return result < S(1) || is_nan(result) ? result : below_one;
 }
 inline float half_fraction_of(float value) {
   const float result = value - floorf(value);
-  return result < 0x1.ffcp-1f ? result : 0x1.ffcp-1f;
+  return result < 0x1.ffcp-1f || is_nan(result) ? result : 0x1.ffcp-1f;
 }
 template <class S>
 S mantissa_of(S value) {

@@ -33,7 +33,15 @@ _SPECIALS = ("scc", "vccz", "execz", "shared_base", "shared_limit", "private_bas
 _SPECIAL = {f"src_{name}": number for number, name in enumerate(_SPECIALS)}
 _REGISTER = re.compile(r"(v|s|a|ttmp)(?:(\d+)|\[(\d+):(\d+)\])$")
 _FIRST = {"v": 0, "a": 256, "s": 0, "ttmp": 108}
-_DPP_NAMES = ("quad_perm", "row_shl", "row_shr", "row_ror", "wave_shl", "wave_rol", "wave_shr")
+_DPP_NAMES: tuple[str, ...] = (
+    "quad_perm",
+    "row_shl",
+    "row_shr",
+    "row_ror",
+    "wave_shl",
+    "wave_rol",
+    "wave_shr",
+)
 _DPP_NAMES += ("wave_ror", "row_mirror", "row_half_mirror", "row_bcast", "row_newbcast")
 _DPP = {name: number for number, name in enumerate(_DPP_NAMES, 1)}
 _SELECT = {f"BYTE_{i}": i for i in range(4)} | {"WORD_0": 4, "WORD_1": 5, "DWORD": 6}

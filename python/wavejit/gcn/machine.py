@@ -203,7 +203,8 @@ class Machine:
         pc = instruction.pc if instruction else 0
         source = self._locate(pc) if self._locate else None
         lanes = tuple(i for i in range(WAVE) if request.fault_lanes >> i & 1)
-        block = tuple(request.fault_block)
+        x, y, z = request.fault_block
+        block = (x, y, z)
         message = (
             f"{kernel.name}: {request.what.decode(errors='replace')}{self._near(request)}, at "
             f"`{text}` (pc {pc:#x}{f', {source}' if source else ''}), block {block}, wave "
@@ -216,7 +217,7 @@ class Machine:
             instruction=text,
             pc=pc,
             source=source,
-            block=block,  # type: ignore[arg-type]
+            block=block,
             wave=request.fault_wave,
             lanes=lanes,
         )
