@@ -15,7 +15,9 @@ struct RowShape {
   static constexpr int kLanes = kPowerOfTwo < kGroupSize ? kPowerOfTwo : kGroupSize;
   static constexpr int kPieces = kVectors / kLanes;
   static_assert(kVectors * kItems == kDim);
-  static constexpr int dim(int piece, int lane) { return (piece * kLanes + lane) * kItems; }
+  __device__ __forceinline__ static int dim(int piece, int lane) {
+    return (piece * kLanes + lane) * kItems;
+  }
 };
 
 // The elements as they lie in memory.

@@ -41,6 +41,8 @@ float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
+inline constexpr bool kBf16InstructionProven = false;
+uint32_t bf16_pair(float first, float second);
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);

@@ -29,7 +29,6 @@ def spec(element: str, weight: str = "bfloat16", dim: int = 512) -> KernelSpec:
         element=element,
         weight=weight,
         dim=dim,
-        rope_dims=ROPE_DIMS,
     )
 
 

@@ -27,8 +27,7 @@ def spec(element: str, dim: int = 512, norm: bool = True) -> KernelSpec:
         ("run",),
         element=element,
         dim=dim,
-        rope_dims=ROPE_DIMS,
-        norm="true" if norm else "false",
+        norm="true" if norm in (True, "true") else "false",
     )
 
 
