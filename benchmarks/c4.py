@@ -16,13 +16,18 @@ FLOAT = 4  # bytes
 
 @dataclass
 class Row:
-    """One line of the table. `theirs` is None without the peer; `bytes` must move in a call."""
+    """One line of the table. `theirs` is None without the peer; `bytes` must move in a call.
+
+    outputs: ours and the peer's after a call, or functions of no argument that return them.
+    agreement: how far they may be apart; the peer uses fast math.
+    """
 
     name: str
     ours: Callable[[], object]
     theirs: Callable[[], object] | None
     bytes: int
-    outputs: tuple[Any, Any]  # alike; of bytes of a cache, nearly all
+    outputs: tuple[Any, Any]  # or functions that make them
+    agreement: float = 2e-3  # the peer uses fast math
 
 
 def scheme(requests: int, length: int) -> tuple[wavejit.PagedRing, int]:

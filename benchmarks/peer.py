@@ -134,6 +134,21 @@ class Peer:
             state, kv, ape, plan, head_dim=dim, compress_ratio=ratio, out=out
         )
 
+    def store_cache(
+        self, x: Any, cache: Any, loc: Any, page_size: int, kind: str
+    ) -> Callable[[], object]:
+        store = _module("attn").fused_store_cache
+        return lambda: store(x, cache, loc, page_size=page_size, type=kind)
+
+    def load_cache(self, cache: Any, loc: Any, page_size: int, out: Any) -> Callable[[], object]:
+        load_rows = _module("dequant_k_cache").dequantize_k_cache_paged_dsv4
+        return lambda: load_rows(cache, loc, page_size, out=out[:, None])
+
+
+def _module(name: str) -> Any:
+    """One of the peer's modules of this model."""
+    return importlib.import_module(f"sglang.kernels.ops.attention.dsv4.{name}")
+
 
 def load() -> Peer | None:
     """The peer, or None where WAVEJIT_PEER is not set."""
@@ -142,4 +157,4 @@ def load() -> Peer | None:
         return None
     sys.path.insert(0, folder)
     importlib.import_module("stub")
-    return Peer(importlib.import_module("sglang.kernels.ops.attention.dsv4.compress"))
+    return Peer(_module("compress"))

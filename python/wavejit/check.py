@@ -25,3 +25,12 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """ValueError unless `value` is one of `allowed` and of its type (4.0 and True are no ints)."""
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
+
+
+def not_negative(name: str, value: Any) -> float:
+    """`value` as a finite float from 0 on, else TypeError or ValueError naming it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}: expected a finite number from 0 on, got {value}")
+    return float(value)

@@ -151,31 +151,31 @@ class Layout:
         self.check(cache)
         return int(self.pools(cache)[0].shape[0]) * self.slots
 
-    def pools(self, cache: Any) -> tuple[Any, ...]:
+    def pools(self, cache: Any, name: str = "cache") -> tuple[Any, ...]:
         """The tensors of `cache`, which is one tensor or, for two pools, a pair."""
         found = tuple(cache) if isinstance(cache, (tuple, list)) else (cache,)
         if len(found) != len(self.DTYPES):
             raise ValueError(
-                f"cache: expected {len(self.DTYPES)} tensors for {self}, got {len(found)}"
+                f"{name}: expected {len(self.DTYPES)} tensors for {self}, got {len(found)}"
             )
         return found
 
-    def check(self, cache: Any) -> None:
+    def check(self, cache: Any, name: str = "cache") -> None:
         """ValueError or TypeError, with the layout and the shapes, unless `cache` has this one."""
-        pools = self.pools(cache)
+        pools = self.pools(cache, name)
         for pool, sizes, dtype in zip(pools, self.geometry, self.DTYPES, strict=True):
             shape, expected = list(pool.shape), ["pages", *sizes]
             if str(pool.dtype).removeprefix("torch.") != dtype:
-                raise TypeError(f"cache: expected {dtype} for {self}, got {pool.dtype} {shape}")
+                raise TypeError(f"{name}: expected {dtype} for {self}, got {pool.dtype} {shape}")
             if shape[1:] != list(sizes) or pool.stride(-1) != 1:
                 raise ValueError(
-                    f"cache: {self} has pages of {self.slots} slots in {self.page_bytes} bytes: "
+                    f"{name}: {self} has pages of {self.slots} slots in {self.page_bytes} bytes: "
                     f"expected [{', '.join(map(str, expected))}] with rows in one piece, got "
                     f"{shape} with strides {list(pool.stride())}"
                 )
         if any(pool.shape[0] != pools[0].shape[0] for pool in pools):
             shapes = " and ".join(str(list(pool.shape)) for pool in pools)
-            raise ValueError(f"cache: expected two pools of as many rows for {self}, got {shapes}")
+            raise ValueError(f"{name}: expected two pools of as many rows for {self}, got {shapes}")
 
     def empty(self, slots: int, *, device: Any = None) -> Any:
         """A cache of zeros for at least `slots` slots."""

@@ -18,28 +18,33 @@ _TILE = 64
 NOT_A_NUMBER = {"fn": (0x7F, 0xFF), "fnuz": (0x80,)}
 
 
-def settled(layout: Any, page_size: int | None, tensor: Any) -> Any:
-    """`layout` with its page size and flavour known: a flavour left open is that of the device."""
+def known(layout: Any) -> None:
+    """TypeError unless it is a layout."""
     if not isinstance(layout, Layout):
         raise TypeError(f"layout: expected one of wavejit.layouts, got {layout!r}")
+
+
+def settled(layout: Any, page_size: int | None, tensor: Any) -> Any:
+    """`layout` with its page size and flavour known: a flavour left open is that of the device."""
+    known(layout)
     return layout.at(page_size, archs.load(arch_of(tensor)).fp8_flavour)
 
 
-def pools(layout: Any, cache: Any) -> tuple[Any, Any]:
+def pools(layout: Any, cache: Any, name: str = "cache") -> tuple[Any, Any]:
     """The cache's tensor as [pages, elements], and the second pool or None."""
     if isinstance(cache, (tuple, list)):
-        found = layout.pools(cache)
+        found = layout.pools(cache, name)
         return found[0], found[1] if len(found) > 1 else None
-    tensors(cache=cache)
+    tensors(**{name: cache})
     if cache.dim() > 2 and cache.stride(1) == cache[0].numel() // max(cache.shape[1], 1):
         return cache.flatten(1), None  # pages in any view, such as [pages, 64, 1, 132]
     return cache, None
 
 
-def explained(layout: Any, cache: Any) -> tuple[Any, Any]:
+def explained(layout: Any, cache: Any, name: str = "cache") -> tuple[Any, Any]:
     """The pools of a cache that was refused, if a view of it has the layout; else its error."""
-    first, second = pools(layout, cache)
-    layout.check(first if second is None else (first, second))
+    first, second = pools(layout, cache, name)
+    layout.check(first if second is None else (first, second), name)
     return first, second
 
 

@@ -112,6 +112,11 @@ __device__ __forceinline__ bool same_scale(uint32_t bits) {
   const float top = bit_cast<float>(bits);
   return ue8m0_of_amax<kMax>(top) == ue8m0(top / static_cast<float>(kMax));
 }
+__device__ __forceinline__ bool same_bf16(uint32_t bits) {
+  const float x = bit_cast<float>(bits), other = bit_cast<float>(~bits);
+  return to_bfloat16_2(x, other) ==
+         (to_bfloat16(x).bits | static_cast<uint32_t>(to_bfloat16(other).bits) << 16);
+}
 __device__ __forceinline__ bool same(int variant, uint32_t bits) {
   switch (variant) {
     case 0: return same_code<NanRule::kMax>(bits);
@@ -120,7 +125,8 @@ __device__ __forceinline__ bool same(int variant, uint32_t bits) {
     case 3: return same_scale<448>(bits);
     case 4: return same_scale<240>(bits);
     case 5: return same_scale<224>(bits);
-    default: return same_scale<kFp4Max>(bits);
+    case 6: return same_scale<kFp4Max>(bits);
+    default: return same_bf16(bits);
   }
 }
 extern "C" __global__ void __launch_bounds__(kThreads) sweep(const SweepParams p) {

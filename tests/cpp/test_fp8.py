@@ -212,6 +212,13 @@ def test_the_instruction_over_every_input(variant: int, count: int) -> None:
     assert found == 0
 
 
+def test_the_bf16_instruction_over_every_input() -> None:
+    """platform::kBf16InstructionProven may name an architecture only after this passed on it."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    assert differences("cuda", 7, 0, 1 << 32) == 0
+
+
 @pytest.mark.parametrize("flavour, variant", [("fn", 0), ("fnuz", 2)])
 def test_every_float_as_torch_casts(flavour: str, variant: int) -> None:
     """All 2^32 of them, saturated before torch sees them."""

@@ -19,7 +19,7 @@ from wavejit.testing import assert_same_bytes, guarded, inputs
 @pytest.mark.parametrize("name", STORES)
 @pytest.mark.parametrize("count", [1, 7, 64])
 def test_as_the_reference(device: str, name: str, count: int) -> None:
-    """Rows apart, either width of locations, the last slot among them; all other bytes as before."""
+    """Rows apart, either width of locations, the last slot too; all other bytes as before."""
     layout, dtype = settled(name), STORES[name][1]
     cache, guards = filled(layout, 3 * count + 5, device)
     capacity = layout.capacity(cache)

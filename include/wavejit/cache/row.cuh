@@ -8,9 +8,10 @@
 //   Tile<kItems> row = ...;                 // kItems 4, 8 or 16: 128, 64 or 32 lanes for 512 dims
 //   store_row<Layout, Instance>(cache, loc, lane, row);
 //
-// The lanes of a row lie side by side in the block and begin at a multiple of their number. A group
-// of dims with one scale is 64 / kItems (latent) or 128 / kItems (indexer) lanes, the only ones
-// that exchange values: rows, of which several may lie in a wave, need not take the same way.
+// A group of dims with one scale is 64 / kItems (latent) or 128 / kItems (indexer) lanes, which lie
+// side by side in a wave and begin at a multiple of their number; they alone exchange values. So a
+// wave may hold several rows, which need not take the same way, or a row in pieces: `lane` is which
+// kItems dims of the row the tile is, whoever has it (norm/row.cuh: piece * kLanes + lane).
 #pragma once
 #include <wavejit/cache/layout.cuh>
 #include <wavejit/num/quantise.cuh>

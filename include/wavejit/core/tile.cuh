@@ -10,6 +10,11 @@ struct Tile {
   float values[kSize];
 };
 
+template <class T>
+inline constexpr bool is_bfloat16 = false;
+template <>
+inline constexpr bool is_bfloat16<bfloat16> = true;
+
 template <class T, int kSize>
 __device__ __forceinline__ Tile<kSize> widen(Vec<T, kSize> raw) {
   Tile<kSize> tile;
@@ -20,10 +25,19 @@ __device__ __forceinline__ Tile<kSize> widen(Vec<T, kSize> raw) {
 
 template <class T, int kSize>
 __device__ __forceinline__ Vec<T, kSize> narrow(Tile<kSize> tile) {
-  Vec<T, kSize> raw;
+  if constexpr (is_bfloat16<T> && kSize % 2 == 0) {
+    Vec<uint32_t, kSize / 2> words;
 #pragma unroll
-  for (int i = 0; i < kSize; ++i) raw.values[i] = from_float<T>(tile.values[i]);
-  return raw;
+    for (int i = 0; i < kSize / 2; ++i) {
+      words.values[i] = to_bfloat16_2(tile.values[2 * i], tile.values[2 * i + 1]);
+    }
+    return bit_cast<Vec<T, kSize>>(words);
+  } else {
+    Vec<T, kSize> raw;
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) raw.values[i] = from_float<T>(tile.values[i]);
+    return raw;
+  }
 }
 
 // What remains of the values after a stay in memory as T.
@@ -94,10 +108,10 @@ __device__ __forceinline__ void store_pieces(T* address, const Tile<kSize>& tile
   constexpr int kEach = Pieces<kSize, T>::kEach;
 #pragma unroll
   for (int i = 0; i < kSize / kEach; ++i) {
-    Vec<T, kEach> raw;
+    Tile<kEach> part;
 #pragma unroll
-    for (int k = 0; k < kEach; ++k) raw.values[k] = from_float<T>(tile.values[i * kEach + k]);
-    reinterpret_cast<Vec<T, kEach>*>(address)[i] = raw;
+    for (int k = 0; k < kEach; ++k) part.values[k] = tile.values[i * kEach + k];
+    reinterpret_cast<Vec<T, kEach>*>(address)[i] = narrow<T>(part);
   }
 }
 

@@ -23,6 +23,16 @@ __device__ __forceinline__ bfloat16 to_bfloat16(float value) {
   return {static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
+// Two of them, the first in the low half. The instruction of an architecture is taken only where
+// tests/cpp/test_fp8.py has proven it over every input.
+__device__ __forceinline__ uint32_t to_bfloat16_2(float first, float second) {
+  if constexpr (platform::kBf16InstructionProven) {
+    return platform::bf16_pair(first, second);
+  } else {
+    return to_bfloat16(first).bits | static_cast<uint32_t>(to_bfloat16(second).bits) << 16;
+  }
+}
+
 // Exact; subnormals through a multiplication, NaN payloads as they are.
 __device__ __forceinline__ float to_float(float16 value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;

@@ -72,7 +72,15 @@ class Arguments {
     return value.v_int64;
   }
 
-  // The same in the CPU's memory, whatever the library's device.
+  // An integer will do.
+  double number(const char* name) {
+    const TVMFFIAny& value = next(name);
+    if (value.type_index == kTVMFFIFloat) return value.v_float64;
+    if (value.type_index == kTVMFFIInt) return static_cast<double>(value.v_int64);
+    fail("TypeError", "%s: expected a number, got %s", name, type_name(value.type_index));
+  }
+
+  // Integers in the CPU's memory, whatever the library's device.
   Integers host_integers(const char* name, Extent count) {
     const DLTensor& given = tensor(name);
     if (given.device.device_type != kDLCPU) {

@@ -86,6 +86,14 @@ __device__ __forceinline__ float inverse_rms(float sum, float eps) {
   return 1.0f / square_root(sum / static_cast<float>(kDim) + eps);
 }
 
+// Without weights: y[d] = x[d] * r.
+template <int kItems>
+__device__ __forceinline__ Tile<kItems> normalise(const Tile<kItems>& x, float inverse) {
+  Tile<kItems> y;
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) y.values[i] = x.values[i] * inverse;
+  return y;
+}
 template <int kItems>
 __device__ __forceinline__ Tile<kItems> normalise(const Tile<kItems>& x, float inverse,
                                                   const Tile<kItems>& weight) {

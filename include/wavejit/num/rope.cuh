@@ -8,6 +8,11 @@
 
 namespace wavejit {
 
+// The nearest position that a table of `rows` > 0 has.
+__device__ __forceinline__ int64_t clamp_position(int64_t position, int64_t rows) {
+  return position < 0 ? 0 : position >= rows ? rows - 1 : position;
+}
+
 // `angles` is the part of the table's row with the dims of the tile.
 template <bool kInverse = false, int kItems>
 __device__ __forceinline__ Tile<kItems> rotate(const Tile<kItems>& x, const Tile<kItems>& angles) {

@@ -137,6 +137,19 @@ __device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, floa
       : "h"(static_cast<uint16_t>(codes)));
 #endif
 }
+
+// Two bf16, the first in the low half, to nearest even. The instruction's NaN is 0x7fff, the
+// largest of all halves as signed integers; no number is above 0x7f80. Proven by
+// tests/cpp/test_fp8.py.
+inline constexpr bool kBf16InstructionProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
+  uint32_t pair = 0;
+#if __CUDA_ARCH__ >= 900
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  asm("min.s16x2 %0, %0, %1;" : "+r"(pair) : "r"(0x7fc07fc0));
+#endif
+  return pair;
+}
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 

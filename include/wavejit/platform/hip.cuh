@@ -130,6 +130,8 @@ inline constexpr bool kHasFp8Instruction = true;
 inline constexpr bool kHasFp8Instruction = false;
 #endif
 inline constexpr bool kFp8InstructionProven = false;
+inline constexpr bool kBf16InstructionProven = false;
+__device__ __forceinline__ uint32_t bf16_pair(float, float) { return 0; }
 template <int kMax, bool kKeepsNan>
 __device__ __forceinline__ uint32_t fp8_pair(float first, float second) {
   constexpr float kTop = static_cast<float>(kMax);

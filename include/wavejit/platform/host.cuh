@@ -66,6 +66,8 @@ inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
 // The CPU has no such instruction.
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
+inline constexpr bool kBf16InstructionProven = false;
+inline uint32_t bf16_pair(float, float) { return 0; }
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);

@@ -21,6 +21,7 @@ _ready: dict[Any, Callable[..., Any]] = {}
 def spec(output: str, flavour: str) -> KernelSpec:
     """One instance: the output's dtype and the flavour."""
     one_of("dtype", output, DTYPES)
+    flavour = flavour.lower()
     one_of("flavour", flavour, FLAVOURS)
     return kernel_spec("fp8_decode", ("run",), output=output, flavour=flavour.capitalize())
 

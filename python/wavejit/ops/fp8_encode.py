@@ -19,6 +19,7 @@ _ready: dict[Any, Callable[..., Any]] = {}
 def spec(input: str, flavour: str, fp8_max: int | None = None, nan: str = "max") -> KernelSpec:
     """One instance: the input's dtype, the flavour, its largest magnitude, what a NaN becomes."""
     one_of("x dtype", input, DTYPES)
+    flavour, nan = flavour.lower(), nan.lower()
     one_of("nan", nan, flavours.NANS)
     return kernel_spec(
         "fp8_encode",

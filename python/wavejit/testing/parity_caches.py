@@ -70,6 +70,10 @@ def load_cases() -> dict[str, Any]:
     }
 
 
+def convert_cases() -> dict[str, Any]:
+    return {f"convert_cache-{name}": partial(_convert, name) for name in LAYOUTS if name != "rows"}
+
+
 def _store(name: str, device: Any) -> str:
     import torch
 
@@ -91,3 +95,11 @@ def _load(name: str, dtype: str, device: Any) -> str:
     out = torch.empty((_ROWS, layout.DIMS), dtype=getattr(torch, dtype), device=device)
     cache = any_cache(layout, device)
     return digest(load_cache(cache, places(_ROWS).to(device), layout=layout, out=out))
+
+
+def _convert(name: str, device: Any) -> str:
+    from wavejit.ops.convert_cache import convert_cache
+
+    layout = LAYOUTS[name].at()
+    to = "fn" if layout.flavour == "fnuz" else "fnuz"
+    return whole_digest(convert_cache(any_cache(layout, device), layout=layout, to=to))

@@ -1,0 +1,96 @@
+"""The cache rows: stores, loads and conversions, and the peer's on the same rows and locations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from c4 import Row
+
+import wavejit
+from wavejit.layouts import FlashMLA, Indexer, Layout
+
+LAYOUTS: dict[str, Layout] = {"flashmla": FlashMLA(256, "fn"), "indexer": Indexer(64, "fn")}
+SCATTERED = 512  # so many tokens are a decode step's, each of another request
+
+
+def locations(tokens: int, page_size: int) -> Any:
+    """Of a decode step anywhere; of a longer batch side by side in shuffled pages."""
+    generator = torch.Generator().manual_seed(1)
+    pages = -(-tokens // page_size) if tokens > SCATTERED else tokens
+    order = torch.randperm(pages, generator=generator) * page_size
+    if tokens <= SCATTERED:
+        return (order + torch.randint(page_size, (tokens,), generator=generator)).cuda()
+    return (order[:, None] + torch.arange(page_size)).flatten()[:tokens].cuda()
+
+
+def _moved(layout: Layout) -> int:
+    """Bytes of one slot's fields that are written."""
+    return sum(part.size for part in layout.parts if part.name not in ("pad", "unused"))
+
+
+def _caches(tokens: int, layout: Layout) -> tuple[Any, Any, Any]:
+    """Locations, and two caches that hold them."""
+    loc = locations(tokens, layout.slots)
+    slots = int(loc.max()) + 1
+    return loc, layout.empty(slots, device="cuda"), layout.empty(slots, device="cuda")
+
+
+def _values(cache: Any, loc: Any, layout: Layout) -> Callable[[], Any]:
+    return lambda: wavejit.load_cache(cache, loc, layout=layout).float()
+
+
+def store(tokens: int, kind: str, peer: Any) -> Row:
+    """bf16 rows, quantised."""
+    layout = LAYOUTS[kind]
+    loc, cache, other = _caches(tokens, layout)
+    x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
+    theirs = peer and peer.store_cache(x, other, loc.int(), layout.slots, kind)
+    return Row(
+        f"store {kind}, {tokens} tokens",
+        lambda: wavejit.store_cache(x, cache, loc, layout=layout),
+        theirs or None,
+        tokens * (x.element_size() * layout.DIMS + _moved(layout)),
+        (_values(cache, loc, layout), _values(other, loc, layout)),
+    )
+
+
+def load(tokens: int, kind: str, peer: Any) -> Row:
+    """Stored rows as bf16; the peer has FlashMLA's."""
+    layout = LAYOUTS[kind]
+    loc, cache, _ = _caches(tokens, layout)
+    x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
+    wavejit.store_cache(x, cache, loc, layout=layout)
+    out, other = torch.zeros_like(x), torch.zeros_like(x)
+    theirs = peer and kind == "flashmla" and peer.load_cache(cache, loc, layout.slots, other)
+    return Row(
+        f"load {kind}, {tokens} tokens",
+        lambda: wavejit.load_cache(cache, loc, layout=layout, out=out),
+        theirs or None,
+        tokens * (x.element_size() * layout.DIMS + _moved(layout)),
+        (out, other),
+    )
+
+
+def convert(tokens: int, kind: str, _: Any) -> Row:
+    """A whole cache to the other flavour, into another one; the peer has no such thing."""
+    layout = LAYOUTS[kind]
+    cache, out = (layout.empty(tokens, device="cuda") for _ in range(2))
+    return Row(
+        f"convert {kind}, {tokens} slots",
+        lambda: wavejit.convert_cache(cache, layout=layout, to="fnuz", out=out),
+        None,
+        2 * tokens * _moved(layout),
+        (None, None),
+    )
+
+
+def rows(shapes: dict[str, list[list[Any]]], peer: Any) -> list[Callable[[], Row]]:
+    """The rows that benchmarks/shapes.toml names, made one at a time."""
+    makers: dict[str, Callable[..., Row]] = {"store": store, "load": load, "convert": convert}
+    return [
+        lambda maker=maker, shape=shape: maker(*shape, peer)  # type: ignore[misc]
+        for kind, maker in makers.items()
+        for shape in shapes[f"cache_{kind}"]
+    ]

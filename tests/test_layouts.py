@@ -1,0 +1,109 @@
+"""wavejit.layouts as values: sizes, byte maps, tensors that fit or do not, and the document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from wavejit import layout_tables
+from wavejit.layouts import LAYOUTS, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_document_is_current() -> None:
+    assert (ROOT / "docs/layouts.md").read_text() == layout_tables.page()
+
+
+@pytest.mark.parametrize(
+    "size, expected",
+    [(1, 1152), (2, 1728), (16, 9792), (32, 19008), (64, 37440), (128, 74880), (256, 149760)],
+)
+def test_pages_of_flashmla(size: int, expected: int) -> None:
+    assert FlashMLA(size).page_bytes == expected
+    assert expected >= 584 * size and expected % 576 == 0 and expected - 584 * size < 576
+
+
+def test_pages_of_the_indexer() -> None:
+    assert Indexer(64).page_bytes == 8448
+    assert Indexer(7).page_bytes == 924
+
+
+@pytest.mark.parametrize("layout", [FlashMLA(5), Bf16Rows(), TwoPool(), Indexer(5)], ids=str)
+def test_fields_neither_overlap_nor_leave_gaps(layout: Layout) -> None:
+    """Every byte of a slot belongs to one field; only FlashMLA's page has bytes after its slots."""
+    owners: dict[tuple[int, int], str] = {}
+    for slot in range(layout.slots):
+        for part in layout.parts:
+            for byte in range(part.size):
+                place = part.pool, part.area + slot * part.stride + byte
+                assert place not in owners, (place, part, owners[place])
+                owners[place] = part.name
+    first = [place for pool, place in owners if pool == 0]
+    assert sorted(first) == list(range(len(first)))
+    assert layout.geometry[0][0] * (2 if layout.DTYPES[0][0] == "b" else 1) >= len(first)
+
+
+@pytest.mark.parametrize("layout", [FlashMLA(64), Bf16Rows(), TwoPool(), Indexer(64)], ids=str)
+def test_capacity_and_empty(layout: Layout) -> None:
+    cache = layout.empty(130)
+    assert layout.capacity(cache) == -(-130 // layout.slots) * layout.slots
+    layout.check(cache)
+
+
+def test_what_is_left_open() -> None:
+    assert FlashMLA().at(64, "fnuz") == FlashMLA(64, "fnuz", 240)
+    assert FlashMLA(64, "fn").at(flavour="fnuz").fp8_max == 448
+    assert FlashMLA(64) != Indexer(64) and hash(FlashMLA(64)) == hash(FlashMLA(64))
+    assert Indexer(64) != Indexer(64, preshuffled=True)
+    with pytest.raises(ValueError, match="page_size: neither the call nor the layout"):
+        FlashMLA().at()
+    with pytest.raises(ValueError, match="page_size: expected that of FlashMLA"):
+        FlashMLA(64).at(32)
+
+
+def test_wrong_values() -> None:
+    cases: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
+        (FlashMLA, {"page_size": 0}, ValueError, "page_size: expected a positive"),
+        (FlashMLA, {"page_size": 2.0}, TypeError, "page_size: expected an int"),
+        (FlashMLA, {"page_size": 1 << 20}, ValueError, "page_size: expected at most 65536"),
+        (FlashMLA, {"flavour": "e5m2"}, ValueError, "flavour: expected one of"),
+        (FlashMLA, {"flavour": "fn", "fp8_max": 240}, ValueError, "fp8_max of flavour fn"),
+        (FlashMLA, {"amax_floor": 0.0}, ValueError, "amax_floor: expected one of"),
+        (FlashMLA, {"nan": "zero"}, ValueError, "nan: expected one of max, code"),
+        (Indexer, {"page_size": 24, "preshuffled": True}, ValueError, "multiple of 16"),
+        (TwoPool, {"page_size": 64}, ValueError, "TwoPool has rows, not pages: got 64"),
+    ]
+    for layout, options, error, text in cases:
+        with pytest.raises(error, match=text):
+            layout(**options)
+
+
+def test_a_tensor_that_does_not_fit_is_shown_with_the_layout() -> None:
+    cases: list[tuple[Layout, Any, type[Exception], str]] = [
+        (
+            FlashMLA(64),
+            torch.zeros(3, 37376, dtype=torch.uint8),
+            ValueError,
+            r"FlashMLA\(page_size=64.*64 slots in 37440 bytes: expected \[pages, 37440\].*"
+            r"got \[3, 37376\] with strides \[37376, 1\]",
+        ),
+        (FlashMLA(64), torch.zeros(3, 37440), TypeError, "expected uint8 .* got torch.float32"),
+        (TwoPool(), torch.zeros(3, 512, dtype=torch.uint8), ValueError, "expected 2 tensors"),
+        (
+            TwoPool(),
+            (torch.zeros(3, 512, dtype=torch.uint8), torch.zeros(4, 64, dtype=torch.bfloat16)),
+            ValueError,
+            r"as many rows .* got \[3, 512\] and \[4, 64\]",
+        ),
+    ]
+    for layout, cache, error, text in cases:
+        with pytest.raises(error, match=text):
+            layout.capacity(cache)
+
+
+def test_all_layouts_are_listed() -> None:
+    assert {layout.KIND for layout in LAYOUTS} == {"FlashMLA", "Bf16Rows", "TwoPool", "Indexer"}
