@@ -38,13 +38,19 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry and the slice of this block: the slices of an entry lie side by side.
-  template <int kTile>
+  // The entry of this block and the slice of this lane: the slices of an entry lie side by side,
+  // and kPoolThreads lanes take one, so that a block may take several.
+  template <int kTileSize, int kParts = 1>
   struct Share {
+    static constexpr int kTile = kTileSize;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
-    static constexpr int kSlices = kHeadDim / kSlice;
-    int64_t entry = block_x() / kSlices;
-    int slice = static_cast<int>(block_x() % kSlices) * kSlice;  // its first channel
+    static constexpr int kBlocks = kHeadDim / kSlice / kParts;  // of an entry
+    static constexpr int kThreads = kParts * kPoolThreads;
+    using Groups = PoolGroups<kTile>[kParts];
+    int64_t entry = block_x() / kBlocks;
+    int part = static_cast<int>(thread_x()) / kPoolThreads;
+    int index = static_cast<int>(thread_x()) % kPoolThreads;                       // in the part
+    int slice = (static_cast<int>(block_x() % kBlocks) * kParts + part) * kSlice;  // first channel
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
@@ -68,10 +74,10 @@ struct C128 {
 
   // score + ape in fp32, the groups' sums, a barrier: then `groups` has the slice. Every lane of
   // the block calls it.
-  template <int kTile>
-  __device__ __forceinline__ static void pool(Window<kTile>& window, const Input* ape,
-                                              const Share<kTile>& share,
-                                              PoolGroups<kTile>& groups) {
+  template <class Share>
+  __device__ __forceinline__ static void pool(Window<Share::kTile>& window, const Input* ape,
+                                              const Share& share, typename Share::Groups& groups) {
+    constexpr int kTile = Share::kTile;
     const Input* bias = ape + share.lane.first_row * kHeadDim + share.channel();
 #pragma unroll
     for (int i = 0; i < kPoolGroupRows; ++i) {
@@ -81,15 +87,15 @@ struct C128 {
         window.scores[i].values[k] = window.scores[i].values[k] + row.values[k];
       }
     }
-    groups.add(window, share.lane);
+    groups[share.part].add(window, share.lane);
     sync_block();
   }
 
   // -- decode ------------------------------------------------------------------------------------
 
   static constexpr int kDecodeTile = kPoolTile<State>;
-  using DecodeShare = Share<kDecodeTile>;
-  using DecodeGroups = PoolGroups<kDecodeTile>;
+  template <int kParts>
+  using DecodeShare = Share<kDecodeTile, kParts>;
 
   // What a block does for one request: nothing, save its row, compress, or both.
   struct Step {
@@ -108,9 +114,10 @@ struct C128 {
     }
   };
 
+  template <class Share>
   __device__ __forceinline__ static void load_window(Window<kDecodeTile>& window,
                                                      const DecodeParams& p, const Step& step,
-                                                     const DecodeShare& share) {
+                                                     const Share& share) {
     const State* first = p.state +
                          (step.page * int64_t{kRatio} + share.lane.first_row) * kRowWidth +
                          share.channel();
@@ -141,10 +148,10 @@ struct C128 {
     int column;
     Tile<kDecodeTile> tile;
 
-    __device__ __forceinline__ OwnPart(const DecodeParams& p, const DecodeShare& share) {
-      const int lane = static_cast<int>(thread_x());
-      holds = lane < 2 * kGroupSize;
-      column = lane / kGroupSize * kHeadDim + share.channel();
+    template <class Share>
+    __device__ __forceinline__ OwnPart(const DecodeParams& p, const Share& share) {
+      holds = share.index < 2 * kGroupSize;
+      column = share.index / kGroupSize * kHeadDim + share.channel();
       if (holds) {
         tile = load_tile_once<kDecodeTile>(p.input + share.entry * p.input_stride + column);
       }
@@ -156,8 +163,9 @@ struct C128 {
 
   // Saves the request's row and, if it ends a group, pools the slice into `groups`. Returns what
   // was done; the same in every lane of the block.
-  __device__ __forceinline__ static Step decode(const DecodeParams& p, const DecodeShare& share,
-                                                DecodeGroups& groups) {
+  template <class Share>
+  __device__ __forceinline__ static Step decode(const DecodeParams& p, const Share& share,
+                                                typename Share::Groups& groups) {
     const DecodePlan plan = p.plan[share.entry];
     const OwnPart own(p, share);
     const Step step(p, plan);
@@ -171,14 +179,15 @@ struct C128 {
   // -- prefill -----------------------------------------------------------------------------------
 
   static constexpr int kPrefillTile = kPoolTile<Input>;
-  using PrefillShare = Share<kPrefillTile>;
-  using PrefillGroups = PoolGroups<kPrefillTile>;
+  template <int kParts>
+  using PrefillShare = Share<kPrefillTile, kParts>;
 
   // The window of an entry, of which from_ring leading candidates come from the ring.
+  template <class Share>
   __device__ __forceinline__ static void load_window(Window<kPrefillTile>& window,
                                                      const PrefillParams& p, int32_t page,
                                                      int64_t last_row, int from_ring,
-                                                     const PrefillShare& share) {
+                                                     const Share& share) {
     const int first = share.lane.first_row;
     const Input* row =
         p.input + (last_row - (kRatio - 1) + first) * p.input_stride + share.channel();
@@ -200,8 +209,10 @@ struct C128 {
 
   // Pools the slice of a plan row into `groups`. False: the row is invalid or points outside a
   // tensor; the same in every lane of the block.
+  template <class Share>
   __device__ __forceinline__ static bool prefill(const PrefillParams& p, const CompressPlan& plan,
-                                                 const PrefillShare& share, PrefillGroups& groups) {
+                                                 const Share& share,
+                                                 typename Share::Groups& groups) {
     const int64_t last_row = ragged_id_of(plan, p.wide);
     const int64_t from_ring = buffer_len_of(plan, p.wide);
     const bool in_ring = plan.read_page_1 >= 0 && plan.read_page_1 < p.pages;

@@ -78,7 +78,7 @@ struct C4 {
   struct Bias {
     Tile<kTile> rows[kWindow];
 
-    __device__ __forceinline__ Bias(const Input* ape, int channel) {
+    __device__ __forceinline__ void load(const Input* ape, int channel) {
 #pragma unroll
       for (int i = 0; i < kWindow; ++i) rows[i] = load_tile<kTile>(ape + i * kHeadDim + channel);
     }
@@ -151,10 +151,11 @@ struct C4 {
 
   // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
   // returns true. Call it after wait_for_previous_launch; it allows the next launch.
-  template <int kTile>
+  template <bool kBiasFirst = true, int kTile>
   __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
                                                 int64_t entry, int channel, Tile<kTile>& pooled) {
-    const Bias<kTile> bias(p.ape, channel);
+    Bias<kTile> bias;
+    if (kBiasFirst) bias.load(p.ape, channel);
     OwnRow<kTile> own;  // loaded together with the plan: nearly every row of a step is used
     const Input* input = p.input + entry * p.input_stride + channel;
 #pragma unroll
@@ -174,8 +175,10 @@ struct C4 {
 #pragma unroll
       for (int k = 0; k < 4; ++k) store_tile(target + k * kHeadDim, own.blocks[k]);
     }
-    if (compresses) pooled = pool(window, bias, has_overlap);
-    return compresses;
+    if (!compresses) return false;
+    if (!kBiasFirst) bias.load(p.ape, channel);
+    pooled = pool(window, bias, has_overlap);
+    return true;
   }
 
   // The window of an entry that reaches into the ring or starts its request. False: a row, a page
@@ -227,7 +230,8 @@ struct C4 {
     } else if (!load_border(window, p, plan, last_row, from_ring, has_overlap, channel)) {
       return false;
     }
-    const Bias<kTile> bias(p.ape, channel);
+    Bias<kTile> bias;
+    bias.load(p.ape, channel);
     pooled = pool(window, bias, has_overlap);
     return true;
   }

@@ -1,7 +1,7 @@
 // What follows pooling: RMS norm, rotation of the last 64 dims, for the indexer's keys the Hadamard
-// transform, quantisation, and the store in a cache. A row is held by kLanes lanes side by side, four
-// consecutive dims each; kernels that pool and kernels that read pooled rows end here, so that both
-// write the same bytes.
+// transform, quantisation, and the store in a cache. A row is held by kLanes lanes side by side,
+// four consecutive dims each; kernels that pool and kernels that read pooled rows end here, so that
+// both write the same bytes.
 //
 //   latent (512)    y = norm(x); dims 0-447 rounded to bf16 before they are quantised; dims 448-511
 //                   rotated unrounded, then rounded once to bf16
@@ -96,24 +96,24 @@ struct Finish {
   }
 };
 
-// The pooled row of a block's entry, handed from the lanes that pooled to the first kLanes, which
-// finish it. Every lane of the block calls it; kThreads >= kLanes.
+// Finishes the rows that the first kLanes lanes of a block of kThreads hold, or, where a row has no
+// more lanes than a group, those of every kLanes lanes. Every lane of the block calls it then.
 template <class Finish, int kThreads>
 struct BlockFinish {
   static constexpr int kItems = Finish::kItems;
   static constexpr int kLanes = Finish::kLanes;
+  static constexpr bool kInGroups = kLanes <= kGroupSize;  // needs no barrier
   using Sum = WideRowSum<kThreads, 1>;
 
   __device__ __forceinline__ static void run(const typename Finish::Params& p,
                                              const FinishedRow& row,
                                              const typename Finish::Constants& constants,
-                                             const Tile<kItems>& x, Sum& shared,
+                                             const Tile<kItems>& x, int lane, Sum& shared,
                                              Site at = Site::here()) {
-    const int lane = static_cast<int>(thread_x());
     const bool holds = lane < kLanes;
     float sums[1] = {holds ? sum_of_squares(x) : 0.0f};
     float sum;
-    if constexpr (kLanes <= kGroupSize) {  // one group of lanes: no barrier
+    if constexpr (kInGroups) {
       sum = row_sum<kLanes>(sums[0], at);
     } else {
       sum = wide_row_sum<kThreads, 1>(sums, shared, at);

@@ -12,7 +12,7 @@ typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDev
   typename Finish::Params p{};
   using Weight = typename Finish::Weight;
   p.weight = arguments.dense<Weight>("norm_weight", device, Finish::kItems, Finish::kDims);
-  p.eps = arguments.number("eps");
+  p.eps = arguments.epsilon("eps");
   p.angles = arguments.dense<float>("freqs_cis", device, 4, positions, Finish::kRotated);
   p.out_loc = arguments.integers("out_loc", device, locations);
   if (positions.value == 0) {

@@ -100,14 +100,9 @@ class Arguments {
     return static_cast<int32_t>(value);
   }
 
-  // A finite number, 0 or more.
-  float number(const char* name) {
-    const TVMFFIAny& value = next(name);
-    const bool is_integer = value.type_index == kTVMFFIInt;
-    if (!is_integer && value.type_index != kTVMFFIFloat) {
-      fail("TypeError", "%s: expected a number, got %s", name, type_name(value.type_index));
-    }
-    const double given = is_integer ? static_cast<double>(value.v_int64) : value.v_float64;
+  // A finite number from 0 on, such as a norm's epsilon.
+  float epsilon(const char* name) {
+    const double given = number(name);
     if (!(given >= 0.0 && given <= 0x1.fffffep+127)) {
       fail("ValueError", "%s: expected a finite number from 0 on, got %g", name, given);
     }

@@ -68,14 +68,30 @@ __device__ __forceinline__ void wait_for_cluster() {
 __device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank) {
 #if __CUDA_ARCH__ >= 900
   uint32_t value;
-  asm volatile("{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
-               "ld.shared::cluster.u32 %0, [there];\n\t}"
-               : "=r"(value)
-               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
-               : "memory");
+  asm volatile(
+      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+      "ld.shared::cluster.u32 %0, [there];\n\t}"
+      : "=r"(value)
+      : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
+      : "memory");
   return value;
 #else
   return *shared;
+#endif
+}
+
+// Writes to this address in the shared memory of the cluster's block `rank`, which has begun once
+// every block has arrived.
+__device__ __forceinline__ void store_in_cluster(float* shared, unsigned rank, float value) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
+      "st.shared::cluster.f32 [there], %2;\n\t}" ::"r"(
+          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+      "r"(rank), "f"(value)
+      : "memory");
+#else
+  *shared = value;
 #endif
 }
 
@@ -167,6 +183,10 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
     asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
                  : "=r"(raw.x), "=r"(raw.y)
                  : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 4) {
+    uint32_t raw;
+    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(raw) : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else {
     return *address;

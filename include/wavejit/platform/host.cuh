@@ -47,6 +47,8 @@ inline void arrive_at_cluster() {}
 inline void wait_for_cluster() {}
 inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
 
+inline void store_in_cluster(float* shared, unsigned, float value) { *shared = value; }
+
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
 

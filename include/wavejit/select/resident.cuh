@@ -1,6 +1,7 @@
-// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit after
-// digit of the keys, until all that have the last digit are wanted or no digit is left. Of those that
-// are equal then, the lowest columns. No block waits for another unless they run as a cluster.
+// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit
+// after digit of the keys, until all that have the last digit are wanted or no digit is left. Of
+// those that are equal then, the lowest columns. No block waits for another unless they run as a
+// cluster.
 #pragma once
 #include <wavejit/select/cluster.cuh>
 #include <wavejit/select/row.cuh>
@@ -22,8 +23,8 @@ struct ResidentSelect {
   uint32_t equal[kWords];
   uint32_t order[kMost];
 
-  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those that
-  // have it. `above` and `inside` count both in each block.
+  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those
+  // that have it. `above` and `inside` count both in each block.
   struct Bar {
     uint32_t key = 0;
     int shift = 0;
@@ -84,8 +85,8 @@ struct ResidentSelect {
     }
   }
 
-  // The selected columns of this block in ascending order, relative to its part; how many there are and
-  // the place of the first one in the row's results.
+  // The selected columns of this block in ascending order, relative to its part; how many there are
+  // and the place of the first one in the row's results.
   __device__ __forceinline__ uint32_t list(const Bar& bar, unsigned rank, uint32_t& first) {
     uint32_t larger_before = 0;
     uint32_t equal_before = 0;
@@ -103,8 +104,7 @@ struct ResidentSelect {
     const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(bits)) |
                           static_cast<uint32_t>(__builtin_popcount(ties)) << 16;
     uint32_t total;
-    const uint32_t before =
-        block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
+    const uint32_t before = block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
     const uint32_t ties_before = equal_before + (before >> 16);
     const uint32_t taken = limited(ties_before + (mine >> 16)) - limited(ties_before);
     if (taken == mine >> 16) {
@@ -119,7 +119,8 @@ struct ResidentSelect {
     return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
   }
 
-  // A window of more than k columns and at most kBlocks * kPart. Every lane of the cluster calls it.
+  // A window of more than k columns and at most kBlocks * kPart. Every lane of the cluster calls
+  // it.
   __device__ __forceinline__ void run(const TopkParams& p, const TopkRow& row, unsigned rank) {
     uint32_t keys[kItems];
     const uint32_t base = rank * kPart;

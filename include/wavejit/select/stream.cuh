@@ -1,7 +1,7 @@
-// The k largest of a row of any length in one pass over it, by one block. What may still be selected
-// waits in a buffer; when it is full, its k largest stay and their least is the bar for all that
-// follows. Candidates are (key, ~column) in 64 bits: all different, the larger is selected first, so
-// that equal scores go to the lowest column and no order of arrival matters.
+// The k largest of a row of any length in one pass over it, by one block. What may still be
+// selected waits in a buffer; when it is full, its k largest stay and their least is the bar for
+// all that follows. Candidates are (key, ~column) in 64 bits: all different, the larger is selected
+// first, so that equal scores go to the lowest column and no order of arrival matters.
 #pragma once
 #include <wavejit/select/radix.cuh>
 #include <wavejit/select/row.cuh>
@@ -160,8 +160,7 @@ struct StreamSelect {
         count += static_cast<uint32_t>(__builtin_popcount(words[w]));
       }
       uint32_t total;
-      uint32_t to =
-          done + block_inclusive_scan<Sum>(count, 0u, total, histogram.scan) - count;
+      uint32_t to = done + block_inclusive_scan<Sum>(count, 0u, total, histogram.scan) - count;
 #pragma unroll
       for (int w = 0; w < kOwn; ++w) {
         const uint32_t base = window + (thread_x() * kOwn + w) * 32;
