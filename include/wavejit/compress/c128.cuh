@@ -38,22 +38,32 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry of this block and the slice of this lane: the slices of an entry lie side by side,
-  // and kPoolThreads lanes take one, so that a block may take several.
-  template <int kTileSize, int kParts = 1>
+  // The entry of this block and the slice of this lane: the slices of an entry lie side by side.
+  // kPoolThreads lanes take one; a block takes kParts at a time, and kTurns times so many.
+  template <int kTileSize, int kPartCount = 1, int kTurnCount = 1>
   struct Share {
     static constexpr int kTile = kTileSize;
+    static constexpr int kTurns = kTurnCount;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
-    static constexpr int kBlocks = kHeadDim / kSlice / kParts;  // of an entry
-    static constexpr int kThreads = kParts * kPoolThreads;
-    using Groups = PoolGroups<kTile>[kParts];
+    static constexpr int kSlices = kHeadDim / kSlice;  // of an entry
+    static constexpr int kBlocks = kSlices / kPartCount / kTurns;
+    static constexpr int kThreads = kPartCount * kPoolThreads;
+    static_assert(kBlocks > 0 && kBlocks * kPartCount * kTurns == kSlices);
+    using Groups = PoolGroups<kTile>[kPartCount];
     int64_t entry = block_x() / kBlocks;
     int part = static_cast<int>(thread_x()) / kPoolThreads;
-    int index = static_cast<int>(thread_x()) % kPoolThreads;                       // in the part
-    int slice = (static_cast<int>(block_x() % kBlocks) * kParts + part) * kSlice;  // first channel
+    int index = static_cast<int>(thread_x()) % kPoolThreads;  // in the part
+    int slice = (static_cast<int>(block_x() % kBlocks) * kPartCount * kTurns + part) * kSlice;
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
+    __device__ __forceinline__ void next_turn() { slice += kPartCount * kSlice; }
+
+    // Which channel of the slice this lane merges in a turn, or one beyond it: turn after turn
+    // other lanes do.
+    __device__ __forceinline__ int merged_channel(int turn) const {
+      return (index + kPoolThreads - turn * kSlice % kPoolThreads) % kPoolThreads;
+    }
   };
 
   template <int kTile>
@@ -94,8 +104,8 @@ struct C128 {
   // -- decode ------------------------------------------------------------------------------------
 
   static constexpr int kDecodeTile = kPoolTile<State>;
-  template <int kParts>
-  using DecodeShare = Share<kDecodeTile, kParts>;
+  template <int kParts, int kTurns = 1>
+  using DecodeShare = Share<kDecodeTile, kParts, kTurns>;
 
   // What a block does for one request: nothing, save its row, compress, or both.
   struct Step {
@@ -161,26 +171,23 @@ struct C128 {
     }
   };
 
-  // Saves the request's row and, if it ends a group, pools the slice into `groups`. Returns what
-  // was done; the same in every lane of the block.
+  // Saves the slice of the request's row and, if it ends a group, pools the slice into `groups`.
   template <class Share>
-  __device__ __forceinline__ static Step decode(const DecodeParams& p, const Share& share,
+  __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
+                                                const Share& share,
                                                 typename Share::Groups& groups) {
-    const DecodePlan plan = p.plan[share.entry];
     const OwnPart own(p, share);
-    const Step step(p, plan);
     Window<kDecodeTile> window;
     if (step.page >= 0) load_window(window, p, step, share);
     own.store(p, step.write_loc);
     if (step.page >= 0) pool(window, p.ape, share, groups);
-    return step;
   }
 
   // -- prefill -----------------------------------------------------------------------------------
 
   static constexpr int kPrefillTile = kPoolTile<Input>;
-  template <int kParts>
-  using PrefillShare = Share<kPrefillTile, kParts>;
+  template <int kParts, int kTurns = 1>
+  using PrefillShare = Share<kPrefillTile, kParts, kTurns>;
 
   // The window of an entry, of which from_ring leading candidates come from the ring.
   template <class Share>
@@ -207,22 +214,32 @@ struct C128 {
     }
   }
 
-  // Pools the slice of a plan row into `groups`. False: the row is invalid or points outside a
-  // tensor; the same in every lane of the block.
+  // A plan row, or what is skipped: it is invalid or points outside a tensor.
+  struct Chunk {
+    int64_t last_row;
+    int from_ring;
+    int32_t page;
+    bool is_valid;
+
+    __device__ __forceinline__ Chunk(const PrefillParams& p, const CompressPlan& plan) {
+      last_row = ragged_id_of(plan, p.wide);
+      const int64_t kept = buffer_len_of(plan, p.wide);
+      from_ring = static_cast<int>(kept);
+      page = plan.read_page_1;
+      const bool in_ring = page >= 0 && page < p.pages;
+      is_valid = plan.seq_len != kInvalidRow && last_row < p.input_rows && kept <= kRatio &&
+                 (kept == 0 || in_ring) && (kept == kRatio || last_row - (kRatio - 1) + kept >= 0);
+    }
+  };
+
+  // Pools the slice of a valid row into `groups`.
   template <class Share>
-  __device__ __forceinline__ static bool prefill(const PrefillParams& p, const CompressPlan& plan,
+  __device__ __forceinline__ static void prefill(const PrefillParams& p, const Chunk& chunk,
                                                  const Share& share,
                                                  typename Share::Groups& groups) {
-    const int64_t last_row = ragged_id_of(plan, p.wide);
-    const int64_t from_ring = buffer_len_of(plan, p.wide);
-    const bool in_ring = plan.read_page_1 >= 0 && plan.read_page_1 < p.pages;
-    if (plan.seq_len == kInvalidRow || last_row >= p.input_rows || from_ring > kRatio) return false;
-    if (from_ring > 0 && !in_ring) return false;
-    if (from_ring < kRatio && last_row - (kRatio - 1) + from_ring < 0) return false;
     Window<kPrefillTile> window;
-    load_window(window, p, plan.read_page_1, last_row, static_cast<int>(from_ring), share);
+    load_window(window, p, chunk.page, chunk.last_row, chunk.from_ring, share);
     pool(window, p.ape, share, groups);
-    return true;
   }
 };
 

@@ -30,10 +30,18 @@ struct FinishParams {
   float eps;
 };
 
-// Where a plan's row goes.
+// Where a plan's row goes. The location is on its way until it is asked for.
 struct FinishedRow {
-  int64_t loc = -1;
-  int64_t position = 0;
+  FetchedInteger loc{};
+  int64_t position = 0;  // one that the table has
+  bool is_wanted = false;
+
+  // The slot, or -1: nothing is stored.
+  template <class Cache>
+  __device__ __forceinline__ int64_t slot_of(const Cache& cache) const {
+    const int64_t slot = loc.value();
+    return is_wanted && cache.holds(slot) ? slot : -1;
+  }
 };
 
 template <class LayoutType, class Rules, class WeightType, int kRatio>
@@ -46,16 +54,14 @@ struct Finish {
   static constexpr int kLanes = kDims / kItems;
   static constexpr int kRotated = 64;
 
-  // Location -1: the row is not stored. The position is always one that the table has.
   __device__ __forceinline__ static FinishedRow locate(const Params& p, uint32_t seq_len,
                                                        int64_t index) {
     FinishedRow row;
-    if (seq_len < kRatio || seq_len == kInvalidRow || index >= p.locations) return row;
-    const int64_t loc = p.out_loc[index];
+    if (index >= p.locations) return row;
+    row.loc = p.out_loc.fetch(index);
     const int64_t position = int64_t{seq_len} - kRatio;
-    if (position >= p.positions) return row;
-    row.position = position;
-    if (p.cache.holds(loc)) row.loc = loc;
+    row.is_wanted = seq_len != kInvalidRow && position >= 0 && position < p.positions;
+    row.position = row.is_wanted ? position : 0;
     return row;
   }
   // Of row `entry` of a plan: a decode step's is that of a request, a chunk's names its token.
@@ -68,23 +74,59 @@ struct Finish {
     return locate(p, plan.seq_len, ragged_id_of(plan, wide));
   }
 
-  // What a lane needs beside its part of the row, to be asked for before the row is there.
+  // Shared memory for what the lanes of a row will need; each lane reads only what it asked for.
+  struct Parcel {
+    Vec<float, kItems> weight[sizeof(Weight) == 4 ? kLanes : 1];
+    Vec<float, kItems> angles[kRotated / kItems];
+  };
+
+  // What a lane needs beside its part of the row.
   struct Constants {
+    Vec<Weight, kItems> raw;
     Tile<kItems> weight;
     Tile<kItems> angles;  // of lanes that rotate
 
+    __device__ __forceinline__ static int rotated(int lane) {  // which of them, or below 0
+      return lane - (kDims - kRotated) / kItems;
+    }
+    __device__ __forceinline__ static const float* angles_of(const Params& p,
+                                                             const FinishedRow& row, int lane) {
+      return p.angles + row.position * kRotated + rotated(lane) * kItems;
+    }
+
     __device__ __forceinline__ void load(const Params& p, const FinishedRow& row, int lane) {
       weight = load_tile<kItems>(p.weight + lane * kItems);
-      const int first = lane * kItems - (kDims - kRotated);
-      if (first >= 0) angles = load_tile<kItems>(p.angles + row.position * kRotated + first);
+      if (rotated(lane) >= 0) angles = load_tile<kItems>(angles_of(p, row, lane));
+    }
+
+    // The same in two steps, of which the first needs few registers until the second.
+    __device__ __forceinline__ void ask(const Params& p, const FinishedRow& row, int lane,
+                                        Parcel& parcel) {
+      if constexpr (sizeof(Weight) == 4) {
+        copy_to_shared(&parcel.weight[lane], p.weight + lane * kItems);
+      } else {
+        raw = *reinterpret_cast<const Vec<Weight, kItems>*>(p.weight + lane * kItems);
+      }
+      if (rotated(lane) >= 0) {
+        copy_to_shared(&parcel.angles[rotated(lane)], angles_of(p, row, lane));
+      }
+    }
+    __device__ __forceinline__ void take(int lane, const Parcel& parcel) {
+      wait_for_copies();
+      if constexpr (sizeof(Weight) == 4) {
+        weight = widen(parcel.weight[lane]);
+      } else {
+        weight = widen(raw);
+      }
+      if (rotated(lane) >= 0) angles = widen(parcel.angles[rotated(lane)]);
     }
   };
 
   // `sum` is the row's sum of squares. Every lane of the row calls it.
-  __device__ __forceinline__ static void store(const Params& p, const FinishedRow& row,
+  __device__ __forceinline__ static void store(const Params& p, int64_t slot,
                                                const Constants& constants, const Tile<kItems>& x,
                                                float sum, int lane, Site at = Site::here()) {
-    const bool rotates = lane * kItems >= kDims - kRotated;
+    const bool rotates = Constants::rotated(lane) >= 0;
     Tile<kItems> y = normalise(x, inverse_rms<kDims>(sum, p.eps), constants.weight);
     if (rotates) y = rotate(y, constants.angles);
     if constexpr (Layout::kIsLatent) {
@@ -92,33 +134,47 @@ struct Finish {
     } else {
       y = hadamard(y, lane, at);
     }
-    store_row<Layout, Rules>(p.cache, row.loc, lane, y, at);
+    store_row<Layout, Rules>(p.cache, slot, lane, y, at);
   }
 };
 
-// Finishes the rows that the first kLanes lanes of a block of kThreads hold, or, where a row has no
-// more lanes than a group, those of every kLanes lanes. Every lane of the block calls it then.
-template <class Finish, int kThreads>
+// Finishes rows that lie in lanes 0 to kLanes - 1 of a block, or, where a row has no more lanes
+// than a group, in those of each group. Every lane of the block calls it then, `lane` being its
+// number among those of its row.
+template <class Finish>
 struct BlockFinish {
   static constexpr int kItems = Finish::kItems;
   static constexpr int kLanes = Finish::kLanes;
-  static constexpr bool kInGroups = kLanes <= kGroupSize;  // needs no barrier
-  using Sum = WideRowSum<kThreads, 1>;
+  static constexpr int kGroups = kLanes / kGroupSize;
+  struct Shared {
+    Vec<float, kGroups> partials;
+  };
 
-  __device__ __forceinline__ static void run(const typename Finish::Params& p,
-                                             const FinishedRow& row,
-                                             const typename Finish::Constants& constants,
-                                             const Tile<kItems>& x, int lane, Sum& shared,
-                                             Site at = Site::here()) {
-    const bool holds = lane < kLanes;
-    float sums[1] = {holds ? sum_of_squares(x) : 0.0f};
-    float sum;
-    if constexpr (kInGroups) {
-      sum = row_sum<kLanes>(sums[0], at);
-    } else {
-      sum = wide_row_sum<kThreads, 1>(sums, shared, at);
+  __device__ __forceinline__ static float row_sum_of(const Tile<kItems>& x, int lane,
+                                                     Shared& shared, Site at) {
+    if constexpr (kGroups == 1) return row_sum<kLanes>(sum_of_squares(x), at);
+    if (lane < kLanes) {
+      const float sum = row_sum<kGroupSize>(sum_of_squares(x), at);
+      if (lane % kGroupSize == 0) shared.partials.values[lane / kGroupSize] = sum;
     }
-    if (holds) Finish::store(p, row, constants, x, sum, lane, at);
+    sync_block(at);
+    Vec<float, kGroups> sums = shared.partials;
+#pragma unroll
+    for (int step = 1; step < kGroups; step *= 2) {
+#pragma unroll
+      for (int g = 0; g < kGroups; g += 2 * step) {
+        sums.values[g] = sums.values[g] + sums.values[g + step];
+      }
+    }
+    return sums.values[0];
+  }
+
+  __device__ __forceinline__ static void run(const typename Finish::Params& p, int64_t slot,
+                                             const typename Finish::Constants& constants,
+                                             const Tile<kItems>& x, int lane, Shared& shared,
+                                             Site at = Site::here()) {
+    const float sum = row_sum_of(x, lane, shared, at);
+    if (lane < kLanes) Finish::store(p, slot, constants, x, sum, lane, at);
   }
 };
 

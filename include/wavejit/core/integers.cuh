@@ -4,9 +4,26 @@
 
 namespace wavejit {
 
+// An element on its way: nothing waits for it before its value is asked for.
+struct FetchedInteger {
+  uint32_t low;
+  uint32_t high;
+  bool is_64;
+
+  __device__ __forceinline__ int64_t value() const {
+    const uint32_t above = is_64 ? high : static_cast<uint32_t>(static_cast<int32_t>(low) >> 31);
+    return static_cast<int64_t>(uint64_t{above} << 32 | low);
+  }
+};
+
 struct Integers {
   const void* data;
   bool is_64;
+
+  __device__ __forceinline__ FetchedInteger fetch(int64_t i) const {
+    const uint32_t* words = static_cast<const uint32_t*>(data) + (is_64 ? 2 * i : i);
+    return {words[0], is_64 ? words[1] : 0, is_64};
+  }
 
   __device__ __forceinline__ int64_t operator[](int64_t i) const {
     return is_64 ? static_cast<const int64_t*>(data)[i] : static_cast<const int32_t*>(data)[i];

@@ -95,6 +95,24 @@ __device__ __forceinline__ void store_in_cluster(float* shared, unsigned rank, f
 #endif
 }
 
+// 16 bytes from global to shared memory without a register on their way. They are there for this
+// lane after wait_for_copies, for the block after a barrier that follows it.
+__device__ __forceinline__ void copy_to_shared(void* shared, const void* global) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+#else
+  *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
+#endif
+}
+__device__ __forceinline__ void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
 // Every read of what an earlier kernel wrote comes after the wait; every kernel waits, also one
 // that has nothing to do, because its own end tells the next launch that the earlier ones ended.
 __device__ __forceinline__ void wait_for_previous_launch() {

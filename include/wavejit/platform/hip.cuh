@@ -104,6 +104,15 @@ __device__ __forceinline__ void store_in_cluster(float* shared, unsigned, float 
   *shared = value;
 }
 
+// 16 bytes from global to shared memory.
+__device__ __forceinline__ void copy_to_shared(void* shared, const void* global) {
+  struct alignas(16) Words {
+    uint32_t values[4];
+  };
+  *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
+}
+__device__ __forceinline__ void wait_for_copies() {}
+
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}
 __device__ __forceinline__ void allow_next_launch() {}

@@ -49,6 +49,14 @@ inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shar
 
 inline void store_in_cluster(float* shared, unsigned, float value) { *shared = value; }
 
+inline void copy_to_shared(void* shared, const void* global) {
+  struct alignas(16) Words {
+    uint32_t values[4];
+  };
+  *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
+}
+inline void wait_for_copies() {}
+
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
 
