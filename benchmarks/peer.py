@@ -86,6 +86,20 @@ class Peer:
         store = _module("attn").fused_store_cache
         return lambda: store(x, cache, loc, page_size=page_size, type=kind)
 
+    def k_norm_rope_store(
+        self,
+        kv: Any,
+        weight: Any,
+        table: Any,
+        positions: Any,
+        cache: Any,
+        loc: Any,
+        eps: float,
+        page_size: int,
+    ) -> Callable[[], object]:
+        store = _module("norm_rope").fused_k_norm_rope_flashmla
+        return lambda: store(kv, weight, eps, table, positions, loc, cache, page_size)
+
     def load_cache(self, cache: Any, loc: Any, page_size: int, out: Any) -> Callable[[], object]:
         load_rows = _module("dequant_k_cache").dequantize_k_cache_paged_dsv4
         return lambda: load_rows(cache, loc, page_size, out=out[:, None])
