@@ -49,8 +49,8 @@ def spec(
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """A server's sliding-window pages of 256 slots, and those of 64."""
-    return [spec(FlashMLA(size).at(flavour=arch.fp8_flavour)) for size in (256, 64)]
+    """A server's sliding-window pages of 256 slots."""
+    return [spec(FlashMLA(256).at(flavour=arch.fp8_flavour))]
 
 
 def k_norm_rope_store(
