@@ -49,6 +49,16 @@ __device__ __forceinline__ Vec<T, kSize> narrow(Tile<kSize> tile) {
   }
 }
 
+// A result on its way to memory as T: fp32 gets the one quiet NaN here, other types by rounding.
+template <class T, int kSize>
+__device__ __forceinline__ Tile<kSize> with_one_nan(Tile<kSize> tile) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) tile.values[i] = canonical_nan(tile.values[i]);
+  }
+  return tile;
+}
+
 // What remains of the values after a stay in memory as T.
 template <class T, int kSize>
 __device__ __forceinline__ Tile<kSize> round_through(Tile<kSize> tile) {

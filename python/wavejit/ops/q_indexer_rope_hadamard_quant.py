@@ -128,14 +128,17 @@ def q_indexer_rope_hadamard_quant_reference(
     weights = weight.float() * torch.tensor(weight_scale, dtype=torch.float32)
     if format == "fp4":
         codes, scales = _fp4(rounded(x, torch.bfloat16).float())
-        made: tuple[Any, ...] = codes, scales, weights[..., None]
+        made: tuple[Any, ...] = codes, scales, rounded(weights, torch.float32)[..., None]
     else:
         chosen = flavours.own(q) if flavour is None else flavour
         top = flavours.largest(chosen, fp8_max)
         amax = x.abs().nan_to_num(nan=0.0, posinf=float("inf")).amax(-1).clamp(min=FLOOR)
         scale = amax.clamp(max=torch.finfo(torch.float32).max) / torch.tensor(float(top))
         codes = flavours.encoded(x * (torch.tensor(1.0) / scale)[..., None], chosen, top, "max")
-        made = codes.view(flavours.dtype(chosen)), (weights * scale)[..., None]
+        made = (
+            codes.view(flavours.dtype(chosen)),
+            rounded(weights * scale, torch.float32)[..., None],
+        )
     if out is None:
         return made
     for given, value in zip(out, made, strict=True):

@@ -80,7 +80,8 @@ def rmsnorm_fp8_quant(
     flavour: "fn" or "fnuz", by default the device's own. fp8_max: 448 for fn, 240 (default) or 224.
 
     Returns (y_fp8 [rows, K] of the flavour's float8, scale [rows, K / group_size] fp32 or uint8
-    with its true strides, y [rows, K] of x's dtype). Raises ValueError or TypeError naming the argument.
+    with its true strides, y [rows, K] of x's dtype). Raises ValueError or TypeError naming the
+    argument.
     """
     tensors(x=x, weight=weight)
     one_of("x's rank", x.dim(), (2,))
