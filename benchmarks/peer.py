@@ -104,6 +104,23 @@ class Peer:
         load_rows = _module("dequant_k_cache").dequantize_k_cache_paged_dsv4
         return lambda: load_rows(cache, loc, page_size, out=out[:, None])
 
+    def q_norm_rope(
+        self, q: Any, out: Any, eps: float, table: Any, positions: Any
+    ) -> Callable[[], object]:
+        turn = _module("norm_rope").fused_q_norm_rope
+        return lambda: turn(q, out, eps, table, positions)
+
+    def q_indexer(
+        self, q: Any, weight: Any, scale: float, table: Any, positions: Any, format: str
+    ) -> Callable[[], Any]:
+        names = {"fp8": "hadamard_quant", "fp4": "hadamard_fp4_quant"}
+        quantise = getattr(_module("norm_rope"), f"fused_q_indexer_rope_{names[format]}")
+        return lambda: quantise(q, weight, scale, table, positions)
+
+    def rope_inplace(self, q: Any, table: Any, positions: Any) -> Callable[[], object]:
+        turn = _module("norm_rope").fused_rope_inplace
+        return lambda: turn(q, None, table, positions, inverse=True)
+
 
 def _module(name: str) -> Any:
     """One of the peer's modules of this model."""

@@ -22,6 +22,7 @@ import c128
 import caches
 import first_call
 import peer
+import queries
 import timing
 import torch
 
@@ -90,7 +91,7 @@ def main() -> None:
     print(f"{'':38}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    for make in [r for m in (c4, c128, caches) for r in m.rows(shapes, other)]:
+    for make in [r for m in (c4, c128, caches, queries) for r in m.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)
         print(
