@@ -14,6 +14,9 @@ from wavejit.layouts import FlashMLA, Indexer, Layout
 LAYOUTS: dict[str, Layout] = {"flashmla": FlashMLA(256, "fn"), "indexer": Indexer(64, "fn")}
 SCATTERED = 512  # so many tokens are a decode step's, each of another request
 
+EPS = 1e-6
+A_CODE_APART = 1.0  # where the peer's fast math rounds a value between 8 and 16 the other way
+
 
 def locations(tokens: int, page_size: int) -> Any:
     """Of a decode step anywhere; of a longer batch side by side in shuffled pages."""
@@ -86,11 +89,35 @@ def convert(tokens: int, kind: str, _: Any) -> Row:
     )
 
 
+def key(tokens: int, peer: Any) -> Row:
+    """Keys normalised, rotated and stored, quantised from fp32 as the peer does."""
+    layout = LAYOUTS["flashmla"]
+    loc, cache, other = _caches(tokens, layout)
+    kv = torch.randn(tokens, 512, device="cuda", dtype=torch.bfloat16)
+    weight = torch.randn(512, device="cuda", dtype=torch.bfloat16)
+    table = wavejit.rope_table(8192, base=10000.0, device="cuda")
+    positions = torch.arange(tokens, device="cuda") % 8192
+    given = kv, weight, table, positions
+    theirs = peer and peer.k_norm_rope_store(*given, other, loc.int(), EPS, layout.slots)
+    return Row(
+        f"k norm+rope+store, {tokens} tokens",
+        lambda: wavejit.k_norm_rope_store(
+            *given, cache, loc, eps=EPS, layout=layout, preset="cuda"
+        ),
+        theirs or None,
+        tokens * (kv.element_size() * 512 + _moved(layout)),
+        (_values(cache, loc, layout), _values(other, loc, layout)),
+        A_CODE_APART,
+    )
+
+
 def rows(shapes: dict[str, list[list[Any]]], peer: Any) -> list[Callable[[], Row]]:
     """The rows that benchmarks/shapes.toml names, made one at a time."""
     makers: dict[str, Callable[..., Row]] = {"store": store, "load": load, "convert": convert}
-    return [
+    made = [
         lambda maker=maker, shape=shape: maker(*shape, peer)  # type: ignore[misc]
         for kind, maker in makers.items()
         for shape in shapes[f"cache_{kind}"]
     ]
+    keys = [lambda count=count: key(count, peer) for (count,) in shapes["keys"]]  # type: ignore[misc]
+    return made + keys

@@ -140,9 +140,40 @@ class Peer:
         store = _module("attn").fused_store_cache
         return lambda: store(x, cache, loc, page_size=page_size, type=kind)
 
+    def k_norm_rope_store(
+        self,
+        kv: Any,
+        weight: Any,
+        table: Any,
+        positions: Any,
+        cache: Any,
+        loc: Any,
+        eps: float,
+        page_size: int,
+    ) -> Callable[[], object]:
+        store = _module("norm_rope").fused_k_norm_rope_flashmla
+        return lambda: store(kv, weight, eps, table, positions, loc, cache, page_size)
+
     def load_cache(self, cache: Any, loc: Any, page_size: int, out: Any) -> Callable[[], object]:
         load_rows = _module("dequant_k_cache").dequantize_k_cache_paged_dsv4
         return lambda: load_rows(cache, loc, page_size, out=out[:, None])
+
+    def q_norm_rope(
+        self, q: Any, out: Any, eps: float, table: Any, positions: Any
+    ) -> Callable[[], object]:
+        turn = _module("norm_rope").fused_q_norm_rope
+        return lambda: turn(q, out, eps, table, positions)
+
+    def q_indexer(
+        self, q: Any, weight: Any, scale: float, table: Any, positions: Any, format: str
+    ) -> Callable[[], Any]:
+        names = {"fp8": "hadamard_quant", "fp4": "hadamard_fp4_quant"}
+        quantise = getattr(_module("norm_rope"), f"fused_q_indexer_rope_{names[format]}")
+        return lambda: quantise(q, weight, scale, table, positions)
+
+    def rope_inplace(self, q: Any, table: Any, positions: Any) -> Callable[[], object]:
+        turn = _module("norm_rope").fused_rope_inplace
+        return lambda: turn(q, None, table, positions, inverse=True)
 
 
 def _module(name: str) -> Any:

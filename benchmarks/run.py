@@ -23,7 +23,11 @@ import caches
 import compress_store
 import first_call
 import peer
+<<<<<<< HEAD
 import routing
+=======
+import queries
+>>>>>>> issue4
 import timing
 import torch
 
@@ -96,7 +100,7 @@ def main() -> None:
     print(f"{'':46}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    groups = (c4, c128, caches, compress_store, routing)
+    groups = (c4, c128, caches, queries, compress_store, routing)
     for make in [make for group in groups for make in group.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wavejit import layout_tables
-from wavejit.layouts import LAYOUTS, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.layouts import LAYOUTS, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool, from_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,3 +107,27 @@ def test_a_tensor_that_does_not_fit_is_shown_with_the_layout() -> None:
 
 def test_all_layouts_are_listed() -> None:
     assert {layout.KIND for layout in LAYOUTS} == {"FlashMLA", "Bf16Rows", "TwoPool", "Indexer"}
+
+
+def test_constants_of_a_kernel_name_their_layout() -> None:
+    """What `wavejit show --param` changes is a layout again, its other sizes with it."""
+    for layout in (FlashMLA(5, "fnuz", 224, 1e-8, "code"), Bf16Rows(), Indexer(32, "fn", 448)):
+        params = {**layout.params(), **layout.rules()}
+        made = from_params(params.pop("layout"), params)
+        assert made.params() == layout.params() and made.rules() == layout.rules()
+    shuffled = {**Indexer(32, "fn", preshuffled=True).at().params(), "page_size": 64}
+    made = from_params(shuffled.pop("layout"), shuffled)
+    assert made.preshuffled and made.page_bytes == 8448
+    with pytest.raises(TypeError, match=r"layout: expected one of wavejit\.layouts"):
+        from_params("Rows", {})
+
+
+@pytest.mark.parametrize("op", ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store"])
+def test_every_spec_can_be_made_from_its_own_parameters(op: str) -> None:
+    from wavejit.jit import arch as archs
+    from wavejit.ops import modules
+
+    module = modules()[op]
+    for arch in ("sm_90", "gfx942"):
+        for spec in module.variants(archs.load(arch), "flash"):
+            assert module.spec(**dict(spec.params)) == spec

@@ -27,10 +27,16 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
-def not_negative(name: str, value: Any) -> float:
-    """`value` as a finite float from 0 on, else TypeError or ValueError naming it."""
+def number(name: str, value: Any) -> float:
+    """`value` as a float, else TypeError naming it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name}: expected a finite number from 0 on, got {value}")
     return float(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    """`value` as a finite float from 0 on, else TypeError or ValueError naming it."""
+    found = number(name, value)
+    if not 0 <= found < float("inf"):
+        raise ValueError(f"{name}: expected a finite number from 0 on, got {value}")
+    return found

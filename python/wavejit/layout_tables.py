@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from wavejit.layouts import MAXIMA, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
 
 PAGE_SIZES = (1, 2, 16, 32, 64, 100, 128, 256)
@@ -35,6 +37,14 @@ and a code is that of x * 2^(127-e). fp32 (indexer, groups of 128): the scale is
 code that of x * (1 / scale). Codes are the nearest, ties to even, saturating; of infinities those
 of `max`.
 
+## From one flavour to the other
+
+The same byte means twice as much in fn as in fnuz, so `convert_cache` keeps a group's codes and
+doubles or halves its scale: every value stays what it was, but NaN codes are mapped and fn's -0
+becomes 0. Two cases keep the scale and round each value to the nearest code instead: a group of
+fnuz with a code of 240 (twice that is beyond fn's 448), where odd multiples of 2^-10 of the scale
+below 2^-6 lose their last bit, and scales that cannot be doubled or halved.
+
 ## What is left for later layouts
 
 A layout is a class with its sizes and its fields; a new one (fp4 values of the indexer, other
@@ -53,7 +63,7 @@ def page() -> str:
 def _section(layout: Layout) -> str:
     shuffled = ", pre-shuffled" if layout.TILE else ""
     pages = f", pages of {layout.slots} slots" if layout.slots > 1 else ""
-    documented = " ".join((type(layout).__doc__ or "").split())
+    documented = textwrap.fill(" ".join((type(layout).__doc__ or "").split()), 98)
     lines = [f"## {layout.KIND}{shuffled}{pages}", ""]
     if not layout.TILE:
         lines += [documented, ""]

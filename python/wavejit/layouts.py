@@ -296,3 +296,24 @@ class Indexer(Layout):
 
 
 LAYOUTS: tuple[type[Layout], ...] = (FlashMLA, Bf16Rows, TwoPool, Indexer)
+
+
+def from_params(layout: Any, constants: dict[str, Any]) -> Any:
+    """`layout`, or where it is a kind's name the layout whose `params` and `rules` these are.
+
+    Sizes that follow from the others are computed anew. TypeError for other names.
+    """
+    if isinstance(layout, Layout) and not constants:
+        return layout
+    kinds = {kind.KIND: kind for kind in LAYOUTS}
+    if layout not in kinds:
+        raise TypeError(f"layout: expected one of wavejit.layouts, got {layout!r}")
+    found = dict(constants)
+    for derived in ("page_bytes", "slot_bytes", "scale_bytes"):
+        found.pop(derived, None)
+    if found.pop("tile", 0):
+        found["preshuffled"] = True
+    if "amax_floor" in found:
+        found["amax_floor"] = float(str(found["amax_floor"]).rstrip("f"))
+    lower = {name: found[name].lower() for name in ("flavour", "nan") if name in found}
+    return kinds[layout](**{**found, **lower}).at()

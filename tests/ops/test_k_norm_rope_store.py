@@ -87,6 +87,21 @@ def test_as_its_parts(device: str, name: str, preset: str) -> None:
     assert ours.any()
 
 
+def test_many_rows(device: str) -> None:
+    """Where a lane has several rows, some of them skipped, the last block not full."""
+    layout, count = layout_of("flashmla-64"), 4203
+    kv, weight, table, positions = made(count, "flashmla-64")
+    loc = inputs.permutation(7, count)
+    loc[::5] = -1
+    cache = layout.empty(count, device=device)
+    expected = on_cpu(cache)
+    options: dict[str, Any] = {"eps": EPS, "layout": layout}
+    reference.k_norm_rope_store(kv, weight, table, positions, expected, loc, **options)
+    there = (t.to(device) for t in (kv, weight, table, positions))
+    wavejit.k_norm_rope_store(*there, cache, loc.to(device), **options)
+    assert_same_bytes(cache.cpu(), expected)
+
+
 def test_presets_differ(device: str) -> None:
     """Rounding the source or the angles changes some bytes, and few."""
     layout = layout_of("flashmla-64")

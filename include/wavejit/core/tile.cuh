@@ -18,8 +18,17 @@ inline constexpr bool is_bfloat16<bfloat16> = true;
 template <class T, int kSize>
 __device__ __forceinline__ Tile<kSize> widen(Vec<T, kSize> raw) {
   Tile<kSize> tile;
+  if constexpr (is_bfloat16<T> && kSize % 2 == 0) {
+    const auto words = bit_cast<Vec<uint32_t, kSize / 2>>(raw);
 #pragma unroll
-  for (int i = 0; i < kSize; ++i) tile.values[i] = to_float(raw.values[i]);
+    for (int i = 0; i < kSize; ++i) {
+      const uint32_t word = words.values[i / 2];
+      tile.values[i] = bit_cast<float>(i % 2 ? word & 0xffff0000u : word << 16);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) tile.values[i] = to_float(raw.values[i]);
+  }
   return tile;
 }
 
@@ -38,6 +47,16 @@ __device__ __forceinline__ Vec<T, kSize> narrow(Tile<kSize> tile) {
     for (int i = 0; i < kSize; ++i) raw.values[i] = from_float<T>(tile.values[i]);
     return raw;
   }
+}
+
+// A result on its way to memory as T: fp32 gets the one quiet NaN here, other types by rounding.
+template <class T, int kSize>
+__device__ __forceinline__ Tile<kSize> with_one_nan(Tile<kSize> tile) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) tile.values[i] = canonical_nan(tile.values[i]);
+  }
+  return tile;
 }
 
 // What remains of the values after a stay in memory as T.
@@ -99,8 +118,11 @@ __device__ __forceinline__ Tile<kSize> widen(const Pieces<kSize, T>& pieces) {
   constexpr int kEach = Pieces<kSize, T>::kEach;
   Tile<kSize> tile;
 #pragma unroll
-  for (int i = 0; i < kSize; ++i)
-    tile.values[i] = to_float(pieces.values[i / kEach].values[i % kEach]);
+  for (int p = 0; p < kSize / kEach; ++p) {
+    const Tile<kEach> part = widen(pieces.values[p]);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) tile.values[p * kEach + i] = part.values[i];
+  }
   return tile;
 }
 template <int kSize, class T>

@@ -87,7 +87,7 @@ struct RowTail {
                                               const Tile<Shape::kItems>& angles, int lane) {
     if (lane < kFirstLane) return;
     auto& last = raw.pieces[Shape::kPieces - 1];
-    last = narrow<Element>(rotate<kInverse>(widen(last), angles));
+    last = narrow<Element>(with_one_nan<Element>(rotate<kInverse>(widen(last), angles)));
   }
 };
 

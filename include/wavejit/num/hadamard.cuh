@@ -12,35 +12,66 @@ namespace wavejit {
 
 inline constexpr int kHadamardSize = 128;
 
-// A lane holds kItems consecutive elements; the 128 / kItems lanes of a transform lie side by side
-// and all take part. `lane` is this one's number among them.
-template <int kItems>
-__device__ __forceinline__ Tile<kItems> hadamard(Tile<kItems> x, int lane, Site at = Site::here()) {
-  constexpr int kLanes = kHadamardSize / kItems;
-  static_assert(kItems > 0 && kLanes * kItems == kHadamardSize);
+// Lane `lane` of the transform's kLanes, which lie side by side and all take part, has in piece p
+// the kItems elements from (p * kLanes + lane) * kItems on.
+template <int kItems, int kPieces>
+__device__ __forceinline__ void hadamard(Tile<kItems> (&x)[kPieces], int lane,
+                                         Site at = Site::here()) {
+  constexpr int kLanes = kHadamardSize / (kItems * kPieces);
+  static_assert(kLanes > 0 && kLanes * kItems * kPieces == kHadamardSize);
 #pragma unroll
   for (int step = 1; step < kItems; step *= 2) {
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      if (i & step) continue;
-      const float sum = x.values[i] + x.values[i + step];
-      x.values[i + step] = x.values[i] - x.values[i + step];
-      x.values[i] = sum;
+    for (int p = 0; p < kPieces; ++p) {
+      float* values = x[p].values;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) {
+        if (i & step) continue;
+        const float sum = values[i] + values[i + step];
+        values[i + step] = values[i] - values[i + step];
+        values[i] = sum;
+      }
     }
   }
 #pragma unroll
   for (int offset = 1; offset < kLanes; offset *= 2) {
-    const bool is_second = (lane & offset) != 0;
+    const float sign = (lane & offset) != 0 ? -1.0f : 1.0f;  // exact: one rounding, the sum's
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      const float other = shuffle_xor<kLanes>(x.values[i], offset, at);
-      x.values[i] = is_second ? other - x.values[i] : x.values[i] + other;
+    for (int p = 0; p < kPieces; ++p) {
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) {
+        const float other = shuffle_xor<kLanes>(x[p].values[i], offset, at);
+        x[p].values[i] = fused_multiply_add(x[p].values[i], sign, other);
+      }
+    }
+  }
+#pragma unroll
+  for (int step = 1; step < kPieces; step *= 2) {
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      if (p & step) continue;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) {
+        const float sum = x[p].values[i] + x[p + step].values[i];
+        x[p + step].values[i] = x[p].values[i] - x[p + step].values[i];
+        x[p].values[i] = sum;
+      }
     }
   }
   constexpr float kFactor = 0x1.6a09e6p-4f;  // 128^(-1/2)
 #pragma unroll
-  for (int i = 0; i < kItems; ++i) x.values[i] = x.values[i] * kFactor;
-  return x;
+  for (int p = 0; p < kPieces; ++p) {
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) x[p].values[i] = x[p].values[i] * kFactor;
+  }
+}
+
+// The same where a lane's elements are all consecutive.
+template <int kItems>
+__device__ __forceinline__ Tile<kItems> hadamard(Tile<kItems> x, int lane, Site at = Site::here()) {
+  Tile<kItems> pieces[1] = {x};
+  hadamard(pieces, lane, at);
+  return pieces[0];
 }
 
 }  // namespace wavejit

@@ -34,13 +34,18 @@ struct Larger {
   __device__ __forceinline__ static float combine(float a, float b) { return maximum(a, b); }
 };
 
-// The largest magnitude in the group of kLanes lanes, 0 where all are NaN.
-template <int kLanes, int kItems>
-__device__ __forceinline__ float group_amax(const Tile<kItems>& tile, Site at = Site::here()) {
+// The largest magnitude in a lane's tile, 0 where all are NaN.
+template <int kItems>
+__device__ __forceinline__ float lane_amax(const Tile<kItems>& tile) {
   float top = 0.0f;
 #pragma unroll
   for (int i = 0; i < kItems; ++i) top = maximum(top, magnitude(tile.values[i]));
-  return reduce<Larger, kLanes, 1>(top, at);
+  return top;
+}
+// And in the group of kLanes lanes.
+template <int kLanes, int kItems>
+__device__ __forceinline__ float group_amax(const Tile<kItems>& tile, Site at = Site::here()) {
+  return reduce<Larger, kLanes, 1>(lane_amax(tile), at);
 }
 
 // The scale of a group: what its values are multiplied by, and what is stored of it (the byte, or

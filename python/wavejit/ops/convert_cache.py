@@ -10,14 +10,16 @@ from wavejit.bind import module_for
 from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FLAVOURS, FlashMLA, Indexer
+from wavejit.layouts import FLAVOURS, FlashMLA, Indexer, from_params
 
 __all__ = ["convert_cache"]
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
-def spec(layout: Any, to: str) -> KernelSpec:
+def spec(layout: Any, to: str, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the other flavour."""
+    layout = from_params(layout, constants)
+    to = to.lower()
     one_of("to", to, FLAVOURS)
     if not layout.QUANTISED:
         raise ValueError(f"layout: {layout} has no fp8 to convert")

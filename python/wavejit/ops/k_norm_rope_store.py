@@ -10,7 +10,7 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import not_negative, one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA
+from wavejit.layouts import FlashMLA, from_params
 from wavejit.rotation import ROPE_DIMS, angles_of, clamped, rotated
 from wavejit.rounding import normalised, rounded
 
@@ -24,15 +24,19 @@ _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
 def spec(
-    layout: Any, element: str = "bfloat16", weight: str = "bfloat16", preset: str = "default"
+    layout: Any,
+    element: str = "bfloat16",
+    weight: str = "bfloat16",
+    preset: str = "default",
+    **constants: Any,
 ) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, dtypes, and the preset."""
+    layout, preset = from_params(layout, constants), preset.lower()
     one_of("kv dtype", element, DTYPES)
     one_of("weight dtype", weight, WEIGHTS)
     one_of("preset", preset, tuple(PRESETS))
     if layout.DIMS != 512:
         raise ValueError(f"layout: expected one of 512 dims, got {layout}")
-    rounds, narrow = (str(value).lower() for value in PRESETS[preset])
     return kernel_spec(
         "k_norm_rope_store",
         ("run",),
@@ -40,14 +44,13 @@ def spec(
         **layout.rules(),
         element=element,
         weight=weight,
-        rounds_source=rounds,
-        bfloat16_angles=narrow,
+        preset=preset.capitalize(),
     )
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """A server's sliding-window pages of 256 slots, and those of 64."""
-    return [spec(FlashMLA(size).at(flavour=arch.fp8_flavour)) for size in (256, 64)]
+    """A server's sliding-window pages of 256 slots."""
+    return [spec(FlashMLA(256).at(flavour=arch.fp8_flavour))]
 
 
 def k_norm_rope_store(

@@ -10,15 +10,16 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer
+from wavejit.layouts import FlashMLA, Indexer, from_params
 
 __all__ = ["load_cache"]
 OUTPUTS = ("float", "bfloat16")
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
-def spec(layout: Any, output: str) -> KernelSpec:
+def spec(layout: Any, output: str, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the output's dtype."""
+    layout = from_params(layout, constants)
     one_of("out dtype", output, OUTPUTS)
     return kernel_spec("load_cache", ("run",), **layout.params(), output=output)
 

@@ -74,13 +74,14 @@ def rmsnorm_fp8_quant(
     """Rows by their root mean square times weight: rounded, and from that quantised in groups.
 
     x: [rows, K] bf16, fp16 or fp32, rows may lie apart by a multiple of 16 bytes; K a multiple of
-    group_size (32, 64, 128 or 256) up to 16384. weight: [K]. scale_format: "fp32", the scale itself,
+    group_size (32, 64, 128 or 256) up to 16384. weight: [K]. scale_format: "fp32", the scale,
     max(amax, 1e-10) / fp8_max; or "ue8m0", the byte e of 2^(e - 127), the least power of two not
     below it. scale_layout: "row", or "col" for scales whose memory is [K / group_size, rows].
     flavour: "fn" or "fnuz", by default the device's own. fp8_max: 448 for fn, 240 (default) or 224.
 
-    Returns (y_fp8 [rows, K] of the flavour's float8, scale [rows, K / group_size] fp32 or uint8 with
-    its true strides, y [rows, K] of x's dtype). Raises ValueError or TypeError naming the argument.
+    Returns (y_fp8 [rows, K] of the flavour's float8, scale [rows, K / group_size] fp32 or uint8
+    with its true strides, y [rows, K] of x's dtype). Raises ValueError or TypeError naming the
+    argument.
     """
     tensors(x=x, weight=weight)
     one_of("x's rank", x.dim(), (2,))

@@ -10,15 +10,16 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer
+from wavejit.layouts import FlashMLA, Indexer, from_params
 
 __all__ = ["store_cache"]
 INPUTS = ("float", "bfloat16", "float16")
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
-def spec(layout: Any, input: str) -> KernelSpec:
+def spec(layout: Any, input: str, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the rows' dtype."""
+    layout = from_params(layout, constants)
     one_of("x dtype", input, INPUTS)
     return kernel_spec("store_cache", ("run",), **layout.params(), **layout.rules(), input=input)
 
