@@ -91,7 +91,9 @@ def main() -> None:
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
     makers = [
-        make for group in (c4, c128, routing) for make in group.rows(shapes, other)  # type: ignore[attr-defined]
+        make
+        for group in (c4, c128, routing)
+        for make in group.rows(shapes, other)  # type: ignore[attr-defined]
     ]
     for make in makers:
         line = measure(make(), rate)

@@ -73,9 +73,9 @@ __device__ __forceinline__ float softmax_weight(float x) {
   return bit_cast<float>(bit_cast<uint32_t>(p) + (bit_cast<uint32_t>(shifted) << 23));
 }
 
-// log(1 + e^x) as max(x, 0) + log(1 + t) with t = e^-|x|; the logarithm as 2 artanh(s), s = t / (2 + t)
-// in [0, 1/3], by a polynomial of degree 4 in s^2. Within 4e-7 of the exact value where that is normal;
-// 0 below -104, inf for inf, NaN for NaN (tests/cpp).
+// log(1 + e^x) as max(x, 0) + log(1 + t) with t = e^-|x|; the logarithm as 2 artanh(s), s = t / (2
+// + t) in [0, 1/3], by a polynomial of degree 4 in s^2. Within 4e-7 of the exact value where that
+// is normal; 0 below -104, inf for inf, NaN for NaN (tests/cpp).
 __device__ __forceinline__ float softplus(float x) {
   const float magnitude = bit_cast<float>(bit_cast<uint32_t>(x) & 0x7fffffffu);
   const float t = exponential(-magnitude);

@@ -68,11 +68,12 @@ __device__ __forceinline__ void wait_for_cluster() {
 __device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank) {
 #if __CUDA_ARCH__ >= 900
   uint32_t value;
-  asm volatile("{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
-               "ld.shared::cluster.u32 %0, [there];\n\t}"
-               : "=r"(value)
-               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
-               : "memory");
+  asm volatile(
+      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+      "ld.shared::cluster.u32 %0, [there];\n\t}"
+      : "=r"(value)
+      : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
+      : "memory");
   return value;
 #else
   return *shared;

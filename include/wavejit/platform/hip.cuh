@@ -96,7 +96,9 @@ __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) 
 inline constexpr int kMaxClusterBlocks = 1;
 __device__ __forceinline__ void arrive_at_cluster() {}
 __device__ __forceinline__ void wait_for_cluster() {}
-__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
+__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) {
+  return *shared;
+}
 
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}

@@ -1,5 +1,5 @@
-// A digit's search over the histograms of all blocks of a cluster: every block reads the others' counts
-// and finds the same digit, so that one barrier of the cluster is enough.
+// A digit's search over the histograms of all blocks of a cluster: every block reads the others'
+// counts and finds the same digit, so that one barrier of the cluster is enough.
 #pragma once
 #include <wavejit/select/radix.cuh>
 
@@ -16,8 +16,8 @@ struct ClusterSearch {
   uint32_t mark;
   Digit found;
 
-  // `histogram` has been counted in every block, and no block uses it again. `above` and `inside` get
-  // what each block has above the digit and of it. Every lane of the cluster calls it.
+  // `histogram` has been counted in every block, and no block uses it again. `above` and `inside`
+  // get what each block has above the digit and of it. Every lane of the cluster calls it.
   __device__ __forceinline__ Digit take(Histogram<kThreads>& histogram, uint32_t wanted,
                                         uint32_t (&above)[kBlocks], uint32_t (&inside)[kBlocks],
                                         Site at = Site::here()) {

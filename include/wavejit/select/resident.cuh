@@ -1,6 +1,7 @@
-// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit after
-// digit of the keys, until all that have the last digit are wanted or no digit is left. Of those that
-// are equal then, the lowest columns. No block waits for another unless they run as a cluster.
+// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit
+// after digit of the keys, until all that have the last digit are wanted or no digit is left. Of
+// those that are equal then, the lowest columns. No block waits for another unless they run as a
+// cluster.
 #pragma once
 #include <wavejit/select/cluster.cuh>
 #include <wavejit/select/row.cuh>
@@ -10,7 +11,7 @@ namespace wavejit {
 template <int kThreads, int kItems, int kBlocks>
 struct ResidentSelect {
   static constexpr uint32_t kPart = kThreads * kItems;  // columns of a block
-  static constexpr int kWords = kPart / 32;             // of bits, whatever the wave
+  static constexpr int kWords = kPart / kWordBits;
   static constexpr int kPasses = 3;
   static constexpr int kMost = 2048;
   static_assert(kItems % 4 == 0 && kWords <= kThreads);
@@ -22,8 +23,8 @@ struct ResidentSelect {
   uint32_t equal[kWords];
   uint32_t order[kMost];
 
-  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those that
-  // have it. `above` and `inside` count both in each block.
+  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those
+  // that have it. `above` and `inside` count both in each block.
   struct Bar {
     uint32_t key = 0;
     int shift = 0;
@@ -79,13 +80,13 @@ struct ResidentSelect {
         larger_bits |= static_cast<uint32_t>(mine > level) << i;
         equal_bits |= static_cast<uint32_t>(mine == level) << i;
       }
-      if (larger_bits) atomic_or(&larger[column / 32], larger_bits << column % 32);
-      if (equal_bits) atomic_or(&equal[column / 32], equal_bits << column % 32);
+      if (larger_bits) atomic_or(&larger[column / kWordBits], larger_bits << column % kWordBits);
+      if (equal_bits) atomic_or(&equal[column / kWordBits], equal_bits << column % kWordBits);
     }
   }
 
-  // The selected columns of this block in ascending order, relative to its part; how many there are and
-  // the place of the first one in the row's results.
+  // The selected columns of this block in ascending order, relative to its part; how many there are
+  // and the place of the first one in the row's results.
   __device__ __forceinline__ uint32_t list(const Bar& bar, unsigned rank, uint32_t& first) {
     uint32_t larger_before = 0;
     uint32_t equal_before = 0;
@@ -103,8 +104,7 @@ struct ResidentSelect {
     const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(bits)) |
                           static_cast<uint32_t>(__builtin_popcount(ties)) << 16;
     uint32_t total;
-    const uint32_t before =
-        block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
+    const uint32_t before = block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
     const uint32_t ties_before = equal_before + (before >> 16);
     const uint32_t taken = limited(ties_before + (mine >> 16)) - limited(ties_before);
     if (taken == mine >> 16) {
@@ -114,21 +114,33 @@ struct ResidentSelect {
     }
     uint32_t to = larger_before + (before & 0xffffu) + limited(ties_before) - first;
     for (; bits; bits &= bits - 1) {
-      order[to++] = thread_x() * 32 + lowest_bit(bits);
+      order[to++] = thread_x() * kWordBits + lowest_bit(bits);
     }
     return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
   }
 
-  // A window of more than k columns and at most kBlocks * kPart. Every lane of the cluster calls it.
-  __device__ __forceinline__ void run(const TopkParams& p, const TopkRow& row, unsigned rank) {
-    uint32_t keys[kItems];
+  // Issues the loads of the lane's scores; those beyond the window mean nothing.
+  __device__ __forceinline__ static void load(const TopkRow& row, uint32_t base, uint32_t limit,
+                                              Vec<float, 4> (&scores)[kItems / 4]) {
+#pragma unroll
+    for (int v = 0; v < kItems / 4; ++v) scores[v] = row.load(base + column_of(v), limit);
+  }
+
+  // A window of at most kBlocks * kPart columns. Every lane of the cluster calls it. False, and
+  // nothing is done, where it has no more than k.
+  __device__ __forceinline__ bool run(const TopkParams& p, const TopkRow& row, unsigned rank) {
     const uint32_t base = rank * kPart;
     Vec<float, 4> scores[kItems / 4];
-#pragma unroll
-    for (int v = 0; v < kItems / 4; ++v) scores[v] = row.load(base + column_of(v));
+    if (p.eager) {
+      load(row, base, row.columns, scores);
+    } else {
+      load(row, base, row.count, scores);
+    }
     for (auto& histogram : histograms) histogram.clear();
     if (thread_x() < kWords) larger[thread_x()] = equal[thread_x()] = 0;
+    if (row.count <= static_cast<uint32_t>(p.k)) return false;
     sync_block();
+    uint32_t keys[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
       const bool real = base + column_of(i / 4) + i % 4 < row.count;
@@ -145,6 +157,7 @@ struct ResidentSelect {
       row.store(p, static_cast<int>(first + i), base + order[i]);
     }
     if constexpr (kBlocks > 1) wait_for_cluster();
+    return true;
   }
 };
 

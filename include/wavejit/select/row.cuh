@@ -22,6 +22,7 @@ struct TopkParams {
   int64_t pages;
   int32_t k;
   int32_t page_bits;
+  int32_t eager;  // scores are read before the lengths are known, up to the end of the row
 };
 
 // One row's window of `count` scores and where its results go.
@@ -32,6 +33,7 @@ struct TopkRow {
   int32_t* raw;
   int64_t offset;
   int64_t page_count;
+  uint32_t columns;  // from the start of the window to the end of the row
   uint32_t count;
   bool aligned;  // for vectors of four
 
@@ -40,7 +42,8 @@ struct TopkRow {
       return value < 0 ? 0 : value < most ? value : most;
     };
     const int64_t start = p.starts.data ? limited(p.starts[row], p.columns) : 0;
-    count = static_cast<uint32_t>(limited(p.lengths[row], p.columns - start));
+    columns = static_cast<uint32_t>(p.columns - start);
+    count = static_cast<uint32_t>(limited(p.lengths[row], columns));
     scores = p.scores + row * p.score_stride + start;
     aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
     offset = p.offsets.data ? p.offsets[row] : 0;
@@ -52,15 +55,15 @@ struct TopkRow {
     raw = p.raw ? p.raw + row * p.k : nullptr;
   }
 
-  // Four scores from `first` on, a multiple of 4; what lies beyond the window is -inf.
-  __device__ __forceinline__ Vec<float, 4> load(uint32_t first) const {
-    if (aligned && first + 4 <= count) {
+  // Four scores from `first` on, a multiple of 4; what lies beyond `limit` is -inf.
+  __device__ __forceinline__ Vec<float, 4> load(uint32_t first, uint32_t limit) const {
+    if (aligned && first + 4 <= limit) {
       return load_once(reinterpret_cast<const Vec<float, 4>*>(scores + first));
     }
     Vec<float, 4> found;
 #pragma unroll
     for (uint32_t i = 0; i < 4; ++i) {
-      found.values[i] = first + i < count ? scores[first + i] : bit_cast<float>(0xff800000u);
+      found.values[i] = first + i < limit ? scores[first + i] : bit_cast<float>(0xff800000u);
     }
     return found;
   }
