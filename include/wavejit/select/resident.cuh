@@ -119,22 +119,19 @@ struct ResidentSelect {
     return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
   }
 
-  // Issues the loads of the lane's scores; those beyond the window mean nothing.
-  __device__ __forceinline__ static void load(const TopkRow& row, uint32_t base, uint32_t limit,
-                                              Vec<float, 4> (&scores)[kItems / 4]) {
-#pragma unroll
-    for (int v = 0; v < kItems / 4; ++v) scores[v] = row.load(base + column_of(v), limit);
-  }
-
   // A window of at most kBlocks * kPart columns. Every lane of the cluster calls it. False, and
   // nothing is done, where it has no more than k.
-  __device__ __forceinline__ bool run(const TopkParams& p, const TopkRow& row, unsigned rank) {
+  __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
+                                      unsigned rank) {
     const uint32_t base = rank * kPart;
+    constexpr uint32_t kStep = 4 * kThreads;
     Vec<float, 4> scores[kItems / 4];
     if (p.eager) {
-      load(row, base, row.columns, scores);
+      row.load(scores, base + column_of(0), kStep, row.columns, base + kPart <= row.columns);
+      row.measure(p, index);
     } else {
-      load(row, base, row.count, scores);
+      row.measure(p, index);
+      row.load(scores, base + column_of(0), kStep, row.count, base + kPart <= row.count);
     }
     for (auto& histogram : histograms) histogram.clear();
     if (thread_x() < kWords) larger[thread_x()] = equal[thread_x()] = 0;

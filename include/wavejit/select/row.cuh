@@ -37,15 +37,20 @@ struct TopkRow {
   uint32_t count;
   bool aligned;  // for vectors of four
 
+  __device__ __forceinline__ static int64_t limited(int64_t value, int64_t most) {
+    return value < 0 ? 0 : value < most ? value : most;
+  }
+
+  // Where the scores are; `measure` must follow.
   __device__ __forceinline__ TopkRow(const TopkParams& p, int64_t row) {
-    const auto limited = [](int64_t value, int64_t most) {
-      return value < 0 ? 0 : value < most ? value : most;
-    };
     const int64_t start = p.starts.data ? limited(p.starts[row], p.columns) : 0;
     columns = static_cast<uint32_t>(p.columns - start);
-    count = static_cast<uint32_t>(limited(p.lengths[row], columns));
     scores = p.scores + row * p.score_stride + start;
     aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
+  }
+  // How many there are and what becomes of them.
+  __device__ __forceinline__ void measure(const TopkParams& p, int64_t row) {
+    count = static_cast<uint32_t>(limited(p.lengths[row], columns));
     offset = p.offsets.data ? p.offsets[row] : 0;
     const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
     const bool known = request >= 0 && request < p.requests;
@@ -53,6 +58,22 @@ struct TopkRow {
     page_count = known ? p.pages : 0;
     out = p.out + row * p.k;
     raw = p.raw ? p.raw + row * p.k : nullptr;
+  }
+
+  // kCount vectors of scores from `first` on, a multiple of 4, each `step` after the one before;
+  // what lies beyond `limit` is -inf. `inside`: all of it is known to lie before it.
+  template <int kCount>
+  __device__ __forceinline__ void load(Vec<float, 4> (&found)[kCount], uint32_t first,
+                                       uint32_t step, uint32_t limit, bool inside) const {
+    if (aligned && inside) {
+#pragma unroll
+      for (uint32_t v = 0; v < kCount; ++v) {
+        found[v] = load_once(reinterpret_cast<const Vec<float, 4>*>(scores + first + v * step));
+      }
+    } else {
+#pragma unroll
+      for (uint32_t v = 0; v < kCount; ++v) found[v] = load(first + v * step, limit);
+    }
   }
 
   // Four scores from `first` on, a multiple of 4; what lies beyond `limit` is -inf.

@@ -98,8 +98,7 @@ struct StreamSelect {
       const uint32_t first =
           base + thread_x() / kGroupSize * (kVectors * kGroupStep) + lane_in_group() * 4;
       Vec<float, 4> scores[kVectors];
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) scores[v] = row.load(first + v * kGroupStep, row.count);
+      row.load(scores, first, kGroupStep, row.count, base + kChunk <= row.count);
       uint32_t waits = 0;
 #pragma unroll
       for (int i = 0; i < 4 * kVectors; ++i) {
