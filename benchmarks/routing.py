@@ -1,4 +1,4 @@
-"""The rows of expert routing, sparse selection and activation, beside the peer's on the same tensors."""
+"""The rows of routing, selection and activation, beside the peer's on the same tensors."""
 
 from __future__ import annotations
 
