@@ -127,6 +127,14 @@ class Peer:
         plan = module.plan_topk_v2(lengths)
         return lambda: module.topk_transform_paged_v2(scores, lengths, table, out, page, plan)
 
+    def silu(
+        self, x: Any, counts: Any, codes: Any, scale: Any, limit: float
+    ) -> Callable[[], object]:
+        module = importlib.import_module("sglang.kernels.ops.moe.dsv4")
+        return lambda: module.silu_and_mul_masked_post_quant(
+            x, codes, scale, 128, counts, swiglu_limit=limit
+        )
+
     def _compress(
         self, state: Any, kv: Any, ape: Any, plan: Any, out: Any, dim: int, ratio: int
     ) -> Callable[[], object]:

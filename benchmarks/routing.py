@@ -1,4 +1,4 @@
-"""The rows of expert routing and sparse selection, beside the peer's on the same tensors."""
+"""The rows of routing, selection and activation, beside the peer's on the same tensors."""
 
 from __future__ import annotations
 
@@ -67,11 +67,31 @@ def _same_slots(ours: Any, theirs: Any) -> None:
             raise SystemExit(f"topk: row {row} differs from the peer's in more than ties")
 
 
+def silu(experts: int, rows: int, width: int, valid: int, peer: Any) -> Row:
+    """`valid` rows of each expert; bf16 to e4m3 with fp32 scales in rows."""
+    x = torch.randn(experts, rows, 2 * width, device="cuda").bfloat16()
+    counts = torch.full((experts,), valid, device="cuda", dtype=torch.int32)
+    codes, other_codes = (
+        torch.zeros(experts, rows, width, device="cuda", dtype=torch.float8_e4m3fn)
+        for _ in range(2)
+    )
+    scale, other = (torch.zeros(experts, rows, width // 128, device="cuda") for _ in range(2))
+    theirs = peer and peer.silu(x, counts, other_codes, other, 10.0)
+    return Row(
+        f"silu_mul_quant {experts} experts, {valid} rows, H={width}",
+        lambda: wavejit.silu_mul_quant(x, counts, limit=10.0, flavour="fn", out=(codes, scale)),
+        theirs or None,
+        experts * valid * (width * 5 + width // 128 * FLOAT),
+        (scale, other),
+    )
+
+
 def rows(shapes: dict[str, list[list[int]]], peer: Any) -> list[Callable[[], Row]]:
     """The rows that benchmarks/shapes.toml names, made one at a time."""
     makers: dict[str, Callable[..., Row]] = {
         "hash_topk": hash_topk,
         "topk": topk,
+        "silu": silu,
         "topk_v1": lambda *shape: topk(*shape, version=1),
     }
     return [

@@ -23,11 +23,8 @@ import caches
 import compress_store
 import first_call
 import peer
-<<<<<<< HEAD
-import routing
-=======
 import queries
->>>>>>> issue4
+import routing
 import timing
 import torch
 

@@ -95,7 +95,7 @@ __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) 
 // Every block is a cluster of its own.
 inline constexpr int kMaxClusterBlocks = 1;
 __device__ __forceinline__ void arrive_at_cluster() {}
-__device__ __forceinline__ void wait_for_cluster() {}
+__device__ __forceinline__ void wait_for_cluster() { sync_block(); }
 __device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) {
   return *shared;
 }

@@ -44,7 +44,7 @@ inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
 // Every block is a cluster of its own.
 inline constexpr int kMaxClusterBlocks = 1;
 inline void arrive_at_cluster() {}
-inline void wait_for_cluster() {}
+inline void wait_for_cluster() { sync_block(); }
 inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
 
 inline void store_in_cluster(float* shared, unsigned, float value) { *shared = value; }

@@ -10,6 +10,7 @@ __device__ __forceinline__ uint32_t lowest_bit(uint32_t bits) {
   return static_cast<uint32_t>(__builtin_popcount(~bits & (bits - 1)));
 }
 
+inline constexpr int kWordBits = 32;  // columns as bits of words, whatever the wave
 inline constexpr int kDigitBits = 11;
 inline constexpr int kBins = 1 << kDigitBits;
 

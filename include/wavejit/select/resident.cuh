@@ -11,7 +11,7 @@ namespace wavejit {
 template <int kThreads, int kItems, int kBlocks>
 struct ResidentSelect {
   static constexpr uint32_t kPart = kThreads * kItems;  // columns of a block
-  static constexpr int kWords = kPart / 32;             // of bits, whatever the wave
+  static constexpr int kWords = kPart / kWordBits;
   static constexpr int kPasses = 3;
   static constexpr int kMost = 2048;
   static_assert(kItems % 4 == 0 && kWords <= kThreads);
@@ -80,8 +80,8 @@ struct ResidentSelect {
         larger_bits |= static_cast<uint32_t>(mine > level) << i;
         equal_bits |= static_cast<uint32_t>(mine == level) << i;
       }
-      if (larger_bits) atomic_or(&larger[column / 32], larger_bits << column % 32);
-      if (equal_bits) atomic_or(&equal[column / 32], equal_bits << column % 32);
+      if (larger_bits) atomic_or(&larger[column / kWordBits], larger_bits << column % kWordBits);
+      if (equal_bits) atomic_or(&equal[column / kWordBits], equal_bits << column % kWordBits);
     }
   }
 
@@ -114,22 +114,30 @@ struct ResidentSelect {
     }
     uint32_t to = larger_before + (before & 0xffffu) + limited(ties_before) - first;
     for (; bits; bits &= bits - 1) {
-      order[to++] = thread_x() * 32 + lowest_bit(bits);
+      order[to++] = thread_x() * kWordBits + lowest_bit(bits);
     }
     return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
   }
 
-  // A window of more than k columns and at most kBlocks * kPart. Every lane of the cluster calls
-  // it.
-  __device__ __forceinline__ void run(const TopkParams& p, const TopkRow& row, unsigned rank) {
-    uint32_t keys[kItems];
+  // A window of at most kBlocks * kPart columns. Every lane of the cluster calls it. False, and
+  // nothing is done, where it has no more than k.
+  __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
+                                      unsigned rank) {
     const uint32_t base = rank * kPart;
+    constexpr uint32_t kStep = 4 * kThreads;
     Vec<float, 4> scores[kItems / 4];
-#pragma unroll
-    for (int v = 0; v < kItems / 4; ++v) scores[v] = row.load(base + column_of(v));
+    if (p.eager) {
+      row.load(scores, base + column_of(0), kStep, row.columns, base + kPart <= row.columns);
+      row.measure(p, index);
+    } else {
+      row.measure(p, index);
+      row.load(scores, base + column_of(0), kStep, row.count, base + kPart <= row.count);
+    }
     for (auto& histogram : histograms) histogram.clear();
     if (thread_x() < kWords) larger[thread_x()] = equal[thread_x()] = 0;
+    if (row.count <= static_cast<uint32_t>(p.k)) return false;
     sync_block();
+    uint32_t keys[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
       const bool real = base + column_of(i / 4) + i % 4 < row.count;
@@ -146,6 +154,7 @@ struct ResidentSelect {
       row.store(p, static_cast<int>(first + i), base + order[i]);
     }
     if constexpr (kBlocks > 1) wait_for_cluster();
+    return true;
   }
 };
 

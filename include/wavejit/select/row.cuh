@@ -22,6 +22,7 @@ struct TopkParams {
   int64_t pages;
   int32_t k;
   int32_t page_bits;
+  int32_t eager;  // scores are read before the lengths are known, up to the end of the row
 };
 
 // One row's window of `count` scores and where its results go.
@@ -32,17 +33,24 @@ struct TopkRow {
   int32_t* raw;
   int64_t offset;
   int64_t page_count;
+  uint32_t columns;  // from the start of the window to the end of the row
   uint32_t count;
   bool aligned;  // for vectors of four
 
+  __device__ __forceinline__ static int64_t limited(int64_t value, int64_t most) {
+    return value < 0 ? 0 : value < most ? value : most;
+  }
+
+  // Where the scores are; `measure` must follow.
   __device__ __forceinline__ TopkRow(const TopkParams& p, int64_t row) {
-    const auto limited = [](int64_t value, int64_t most) {
-      return value < 0 ? 0 : value < most ? value : most;
-    };
     const int64_t start = p.starts.data ? limited(p.starts[row], p.columns) : 0;
-    count = static_cast<uint32_t>(limited(p.lengths[row], p.columns - start));
+    columns = static_cast<uint32_t>(p.columns - start);
     scores = p.scores + row * p.score_stride + start;
     aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
+  }
+  // How many there are and what becomes of them.
+  __device__ __forceinline__ void measure(const TopkParams& p, int64_t row) {
+    count = static_cast<uint32_t>(limited(p.lengths[row], columns));
     offset = p.offsets.data ? p.offsets[row] : 0;
     const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
     const bool known = request >= 0 && request < p.requests;
@@ -52,15 +60,31 @@ struct TopkRow {
     raw = p.raw ? p.raw + row * p.k : nullptr;
   }
 
-  // Four scores from `first` on, a multiple of 4; what lies beyond the window is -inf.
-  __device__ __forceinline__ Vec<float, 4> load(uint32_t first) const {
-    if (aligned && first + 4 <= count) {
+  // kCount vectors of scores from `first` on, a multiple of 4, each `step` after the one before;
+  // what lies beyond `limit` is -inf. `inside`: all of it is known to lie before it.
+  template <int kCount>
+  __device__ __forceinline__ void load(Vec<float, 4> (&found)[kCount], uint32_t first,
+                                       uint32_t step, uint32_t limit, bool inside) const {
+    if (aligned && inside) {
+#pragma unroll
+      for (uint32_t v = 0; v < kCount; ++v) {
+        found[v] = load_once(reinterpret_cast<const Vec<float, 4>*>(scores + first + v * step));
+      }
+    } else {
+#pragma unroll
+      for (uint32_t v = 0; v < kCount; ++v) found[v] = load(first + v * step, limit);
+    }
+  }
+
+  // Four scores from `first` on, a multiple of 4; what lies beyond `limit` is -inf.
+  __device__ __forceinline__ Vec<float, 4> load(uint32_t first, uint32_t limit) const {
+    if (aligned && first + 4 <= limit) {
       return load_once(reinterpret_cast<const Vec<float, 4>*>(scores + first));
     }
     Vec<float, 4> found;
 #pragma unroll
     for (uint32_t i = 0; i < 4; ++i) {
-      found.values[i] = first + i < count ? scores[first + i] : bit_cast<float>(0xff800000u);
+      found.values[i] = first + i < limit ? scores[first + i] : bit_cast<float>(0xff800000u);
     }
     return found;
   }

@@ -98,8 +98,7 @@ struct StreamSelect {
       const uint32_t first =
           base + thread_x() / kGroupSize * (kVectors * kGroupStep) + lane_in_group() * 4;
       Vec<float, 4> scores[kVectors];
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) scores[v] = row.load(first + v * kGroupStep);
+      row.load(scores, first, kGroupStep, row.count, base + kChunk <= row.count);
       uint32_t waits = 0;
 #pragma unroll
       for (int i = 0; i < 4 * kVectors; ++i) {
@@ -141,14 +140,14 @@ struct StreamSelect {
 
   // Writes the columns of candidates[0..k) in ascending order: a window of bits after another.
   __device__ __forceinline__ void store(const TopkParams& p, const TopkRow& row, uint32_t k) {
-    constexpr uint32_t kWindow = kBins * 32;  // lanes have words of 32 bits, whatever the wave
+    constexpr uint32_t kWindow = kBins * kWordBits;
     constexpr int kOwn = Histogram<kThreads>::kOwn;
     uint32_t* order = reinterpret_cast<uint32_t*>(candidates + kMaxSelected);
     uint32_t done = 0;
     for (uint32_t window = 0; done < k; window += kWindow) {
       for (uint32_t i = thread_x(); i < k; i += kThreads) {
         const uint32_t bit = column_of(candidates[i]) - window;
-        if (bit < kWindow) atomic_or(&histogram.bins[bit / 32], 1u << bit % 32);
+        if (bit < kWindow) atomic_or(&histogram.bins[bit / kWordBits], 1u << bit % kWordBits);
       }
       sync_block();
       uint32_t words[kOwn];
@@ -163,7 +162,7 @@ struct StreamSelect {
       uint32_t to = done + block_inclusive_scan<Sum>(count, 0u, total, histogram.scan) - count;
 #pragma unroll
       for (int w = 0; w < kOwn; ++w) {
-        const uint32_t base = window + (thread_x() * kOwn + w) * 32;
+        const uint32_t base = window + (thread_x() * kOwn + w) * kWordBits;
         for (uint32_t rest = words[w]; rest; rest &= rest - 1) {
           order[to++] = base + lowest_bit(rest);
         }

@@ -42,7 +42,7 @@ def topk_page_table(
     """The slots of each row's k largest scores, ascending by column; -1 where there are fewer.
 
     scores: [n, columns] fp32, rows may lie apart; never written. seq_lens: [n], how many columns of
-    a row count, clamped to the row; in a row of at most k all are selected and no score is read.
+    a row count, clamped to the row; in a row of at most k all are selected.
     page_table: [requests, pages] int32, or None. k: 1 to 2048. page_size: a power of two up to
     65536. Ragged rows: starts [n], the first column of a row's window, clamped too. Packed rows:
     row_to_batch [n], the row of the page table (default: the row itself). Index vectors are int32
