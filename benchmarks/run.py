@@ -86,7 +86,9 @@ def measure(row: c4.Row, rate: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where to write the results as JSON")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="+", help="these groups of rows, without the overheads")
+    options = parser.parse_args()
+    out: Path | None = options.out
     if not torch.cuda.is_available():
         raise SystemExit("bench: no GPU here; the wave executor is for correctness, not for timing")
     other = peer.load()
@@ -97,8 +99,11 @@ def main() -> None:
     print(f"{'':46}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    groups = (c4, c128, caches, queries, compress_store, routing)
-    for make in [make for group in groups for make in group.rows(shapes, other)]:
+    groups = {
+        module.__name__: module for module in (c4, c128, compress_store, caches, queries, routing)
+    }
+    chosen = [groups[name] for name in options.only or groups]
+    for make in [make for group in chosen for make in group.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)
         print(
@@ -106,10 +111,7 @@ def main() -> None:
             f"{line['ratio']:8.3f}{line['share']:8.1%}",
             flush=True,
         )
-    overheads = first_call.measure()
-    overheads["plan_2048_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(2048))
-    overheads["plan_16384_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(16384))
-    overheads["compress_call_cpu_us_cuda"] = timing.cpu_us(c4.decode(1, 512, None).ours)
+    overheads = {} if options.only else _overheads()
     for name, value in overheads.items():
         print(f"{name:46}{value:10.3f}")
     if out:
@@ -120,6 +122,15 @@ def main() -> None:
             "overheads": overheads,
         }
         out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _overheads() -> dict[str, float]:
+    """What a call costs before and around the kernel."""
+    overheads = first_call.measure()
+    overheads["plan_2048_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(2048))
+    overheads["plan_16384_tokens_cpu_lengths_wall_us"] = timing.wall_us(c4.host_plan(16384))
+    overheads["compress_call_cpu_us_cuda"] = timing.cpu_us(c4.decode(1, 512, None).ours)
+    return overheads
 
 
 if __name__ == "__main__":

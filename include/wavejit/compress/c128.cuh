@@ -38,31 +38,31 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry of this block and the slice of this lane: the slices of an entry lie side by side.
-  // kPoolThreads lanes take one; a block takes kParts at a time, and kTurns times so many.
-  template <int kTileSize, int kPartCount = 1, int kTurnCount = 1>
+  // The entry of this block and its slice: the slices of an entry lie side by side, and a block
+  // takes kTurns of them one after another.
+  template <int kTileSize, int kTurnCount = 1>
   struct Share {
     static constexpr int kTile = kTileSize;
     static constexpr int kTurns = kTurnCount;
+    static constexpr int kThreads = kPoolThreads;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
     static constexpr int kSlices = kHeadDim / kSlice;  // of an entry
-    static constexpr int kBlocks = kSlices / kPartCount / kTurns;
-    static constexpr int kThreads = kPartCount * kPoolThreads;
-    static_assert(kBlocks > 0 && kBlocks * kPartCount * kTurns == kSlices);
-    using Groups = PoolGroups<kTile>[kPartCount];
+    static constexpr int kBlocks = kSlices / kTurns;   // of an entry
+    static_assert(kBlocks > 0 && kBlocks * kTurns == kSlices);
+    using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    int part = static_cast<int>(thread_x()) / kPoolThreads;
-    int index = static_cast<int>(thread_x()) % kPoolThreads;  // in the part
-    int slice = (static_cast<int>(block_x() % kBlocks) * kPartCount * kTurns + part) * kSlice;
+    int slice = static_cast<int>(block_x() % kBlocks) * kTurns * kSlice;  // its first channel
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
-    __device__ __forceinline__ void next_turn() { slice += kPartCount * kSlice; }
+    __device__ __forceinline__ bool is_first() const { return slice == 0; }
+    __device__ __forceinline__ void next_turn() { slice += kSlice; }
 
     // Which channel of the slice this lane merges in a turn, or one beyond it: turn after turn
     // other lanes do.
-    __device__ __forceinline__ int merged_channel(int turn) const {
-      return (index + kPoolThreads - turn * kSlice % kPoolThreads) % kPoolThreads;
+    __device__ __forceinline__ static int merged_channel(int turn) {
+      const int lane = static_cast<int>(thread_x());
+      return (lane + kPoolThreads - turn * kSlice % kPoolThreads) % kPoolThreads;
     }
   };
 
@@ -97,15 +97,13 @@ struct C128 {
         window.scores[i].values[k] = window.scores[i].values[k] + row.values[k];
       }
     }
-    groups[share.part].add(window, share.lane);
+    groups.add(window, share.lane);
     sync_block();
   }
 
   // -- decode ------------------------------------------------------------------------------------
 
   static constexpr int kDecodeTile = kPoolTile<State>;
-  template <int kParts, int kTurns = 1>
-  using DecodeShare = Share<kDecodeTile, kParts, kTurns>;
 
   // What a block does for one request: nothing, save its row, compress, or both.
   struct Step {
@@ -151,43 +149,51 @@ struct C128 {
     }
   }
 
-  // The slice's part of a request's row: the first lanes hold its kv, the next its score. Loaded
-  // before the plan is known, stored once the window's loads are on their way.
-  struct OwnPart {
-    bool holds;
-    int column;
-    Tile<kDecodeTile> tile;
+  // A request's row, which one block writes whole: pieces written by many blocks at many times cost
+  // memory a tenth of its rate. Loaded before the window, stored once its loads are on their way.
+  template <int kLanes>
+  struct OwnRow {
+    static constexpr int kItems = 4;
+    static constexpr int kPasses = (kRowWidth + kLanes * kItems - 1) / (kLanes * kItems);
+    Tile<kItems> tiles[kPasses];
 
-    template <class Share>
-    __device__ __forceinline__ OwnPart(const DecodeParams& p, const Share& share) {
-      holds = share.index < 2 * kGroupSize;
-      column = share.index / kGroupSize * kHeadDim + share.channel();
-      if (holds) {
-        tile = load_tile_once<kDecodeTile>(p.input + share.entry * p.input_stride + column);
+    __device__ __forceinline__ static int column(int pass, int lane) {
+      return (pass * kLanes + lane) * kItems;
+    }
+    __device__ __forceinline__ void load(const DecodeParams& p, int64_t request, int lane) {
+#pragma unroll
+      for (int k = 0; k < kPasses; ++k) {
+        if (column(k, lane) >= kRowWidth) continue;
+        tiles[k] = load_tile_once<kItems>(p.input + request * p.input_stride + column(k, lane));
       }
     }
-    __device__ __forceinline__ void store(const DecodeParams& p, int32_t loc) const {
-      if (holds && loc >= 0) store_tile(p.state + loc * int64_t{kRowWidth} + column, tile);
+    __device__ __forceinline__ void store(const DecodeParams& p, int32_t loc, int lane) const {
+      State* row = p.state + loc * int64_t{kRowWidth};
+#pragma unroll
+      for (int k = 0; k < kPasses; ++k) {
+        if (column(k, lane) < kRowWidth) store_tile(row + column(k, lane), tiles[k]);
+      }
     }
   };
 
-  // Saves the slice of the request's row and, if it ends a group, pools the slice into `groups`.
+  // Pools the slice into `groups` if the request ends a group; `saves`: this block writes its row.
   template <class Share>
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
-                                                const Share& share,
+                                                const Share& share, bool saves,
                                                 typename Share::Groups& groups) {
-    const OwnPart own(p, share);
+    OwnRow<Share::kThreads> own;
+    const int lane = static_cast<int>(thread_x());
+    saves = saves && step.write_loc >= 0;  // the same in every lane
+    if (saves) own.load(p, share.entry, lane);
     Window<kDecodeTile> window;
     if (step.page >= 0) load_window(window, p, step, share);
-    own.store(p, step.write_loc);
+    if (saves) own.store(p, step.write_loc, lane);
     if (step.page >= 0) pool(window, p.ape, share, groups);
   }
 
   // -- prefill -----------------------------------------------------------------------------------
 
   static constexpr int kPrefillTile = kPoolTile<Input>;
-  template <int kParts, int kTurns = 1>
-  using PrefillShare = Share<kPrefillTile, kParts, kTurns>;
 
   // The window of an entry, of which from_ring leading candidates come from the ring.
   template <class Share>

@@ -14,8 +14,10 @@ __device__ __forceinline__ bool arrives_last(uint32_t* counter, uint32_t count, 
   if (thread_x() == 0) {
     platform::fence_device();
     shared_flag = platform::fetch_add(counter, 1) == count - 1;
-    if (shared_flag) *counter = 0;
-    platform::fence_device();
+    if (shared_flag) {
+      platform::fence_device();
+      *counter = 0;
+    }
   }
   sync_block(at);
   return shared_flag;

@@ -80,21 +80,6 @@ __device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsi
 #endif
 }
 
-// Writes to this address in the shared memory of the cluster's block `rank`, which has begun once
-// every block has arrived.
-__device__ __forceinline__ void store_in_cluster(float* shared, unsigned rank, float value) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
-      "st.shared::cluster.f32 [there], %2;\n\t}" ::"r"(
-          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-      "r"(rank), "f"(value)
-      : "memory");
-#else
-  *shared = value;
-#endif
-}
-
 // 16 bytes from global to shared memory without a register on their way. They are there for this
 // lane after wait_for_copies, for the block after a barrier that follows it.
 __device__ __forceinline__ void copy_to_shared(void* shared, const void* global) {
@@ -141,7 +126,13 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
 
 // What this lane did in memory before is seen by every lane of the device that sees what it does
 // afterwards.
-__device__ __forceinline__ void fence_device() { __threadfence(); }
+__device__ __forceinline__ void fence_device() {
+#if __CUDA_ARCH__ >= 700
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+#else
+  __threadfence();
+#endif
+}
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return atomicAdd(address, value);
 }

@@ -38,7 +38,6 @@ inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
 void arrive_at_cluster();
 void wait_for_cluster();
 uint32_t load_in_cluster(const uint32_t* shared, unsigned rank);
-void store_in_cluster(float* shared, unsigned rank, float value);
 void copy_to_shared(void* shared, const void* global);
 void wait_for_copies();
 void wait_for_previous_launch();

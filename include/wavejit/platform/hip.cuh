@@ -100,10 +100,6 @@ __device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsi
   return *shared;
 }
 
-__device__ __forceinline__ void store_in_cluster(float* shared, unsigned, float value) {
-  *shared = value;
-}
-
 // 16 bytes from global to shared memory.
 __device__ __forceinline__ void copy_to_shared(void* shared, const void* global) {
   struct alignas(16) Words {

@@ -47,8 +47,6 @@ inline void arrive_at_cluster() {}
 inline void wait_for_cluster() { sync_block(); }
 inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
 
-inline void store_in_cluster(float* shared, unsigned, float value) { *shared = value; }
-
 inline void copy_to_shared(void* shared, const void* global) {
   struct alignas(16) Words {
     uint32_t values[4];
