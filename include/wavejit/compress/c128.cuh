@@ -51,12 +51,15 @@ struct C128 {
     static_assert(kBlocks > 0 && kBlocks * kTurns == kSlices);
     using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    int slice = static_cast<int>(block_x() % kBlocks) * kTurns * kSlice;  // its first channel
+    // Its first channel. Blocks that take a whole entry begin at different slices, because memory
+    // is slow where all of them read the same columns at a time.
+    int slice = kBlocks > 1 ? static_cast<int>(block_x() % kBlocks) * kTurns* kSlice
+                            : static_cast<int>(block_x() % kSlices) * kSlice;
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
-    __device__ __forceinline__ bool is_first() const { return slice == 0; }
-    __device__ __forceinline__ void next_turn() { slice += kSlice; }
+    __device__ __forceinline__ static bool is_first() { return block_x() % kBlocks == 0; }
+    __device__ __forceinline__ void next_turn() { slice = (slice + kSlice) % kHeadDim; }
 
     // Which channel of the slice this lane merges in a turn, or one beyond it: turn after turn
     // other lanes do.

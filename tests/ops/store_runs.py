@@ -1,4 +1,4 @@
-"""Finalising compressed rows, alone and fused: exact rows, equal bytes, no stray write."""
+"""Calls of the ops that finalise compressed rows, and what every one of them is checked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from store_world import LAYOUTS, Batch
 
 import wavejit
 from wavejit import reference
-from wavejit.layouts import FlashMLA
 
 STEPS = [pytest.param(True, id="decode"), pytest.param(False, id="prefill")]
 
@@ -96,17 +95,6 @@ def assert_same(found: tuple[Any, ...], expected: tuple[Any, ...], what: str) ->
         assert wavejit.testing.digest(one) == wavejit.testing.digest(other), what
 
 
-@pytest.mark.parametrize("is_decode", STEPS)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_finalised_rows_are_exact(device: str, layout: str, is_decode: bool) -> None:
-    ratio = 128 if layout == "FlashMLA-fnuz-2" else 4
-    batch = Batch(ratio, LAYOUTS[layout], is_decode, seed=7)
-    rows = wavejit.testing.inputs.normal(5, (9 if is_decode else len(batch.plan.plan_c), batch.dim))
-    rows[0] = 0.0
-    rows[1, ::7] *= 1e4
-    assert_same(stored(device, batch, rows), expected_cache(batch, rows), layout)
-
-
 DTYPES = [
     (torch.float32, torch.float32, torch.float32),
     (torch.bfloat16, torch.float32, torch.bfloat16),
@@ -114,12 +102,8 @@ DTYPES = [
 ]
 
 
-@pytest.mark.parametrize("is_decode", STEPS)
-@pytest.mark.parametrize("ratio", [4, 128])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_launch_gives_the_bytes_of_two(
-    device: str, layout: str, ratio: int, is_decode: bool
-) -> None:
+def check_one_launch(device: str, layout: str, ratio: int, is_decode: bool) -> None:
+    """One launch gives the bytes of two."""
     kinds = list(LAYOUTS)
     state, given, weight = DTYPES[(kinds.index(layout) + ratio // 4) % 3]
     dtypes = {"state": state, "input": given, "weight_dtype": weight}
@@ -137,8 +121,7 @@ def test_one_launch_gives_the_bytes_of_two(
     )
 
 
-@pytest.mark.parametrize("ratio", [4, 128])
-def test_a_plan_serves_many_launches(device: str, ratio: int) -> None:
+def check_many_launches(device: str, ratio: int) -> None:
     """What blocks hand over is ready again: one plan, several layers, other contents each time."""
     batch = Batch(ratio, LAYOUTS["FlashMLA"], True, seed=3)
     plan = plan_loop.mapped(batch.plan, lambda rows: rows.to(device))
@@ -158,105 +141,39 @@ def test_a_plan_serves_many_launches(device: str, ratio: int) -> None:
         assert torch.equal(one, two)
 
 
-def test_a_large_step_equals_small_ones(device: str) -> None:
-    """Batches beyond 65,536 channels go through another kernel."""
-    count, layout = 140, LAYOUTS["FlashMLA"]
-    ring, dim = wavejit.RequestRing(8), 512
+def check_large_step(device: str, layout: Any, ratio: int, counts: tuple[int, ...]) -> None:
+    """Larger batches go through other kernels: all requests at once, and in `counts`."""
+    count, dim = sum(counts), layout.DIMS
+    width, window = (4 * dim, 8) if ratio == 4 else (2 * dim, 128)
+    ring = wavejit.RequestRing(window)
     normal = wavejit.testing.inputs.normal
-    state, kv = (
-        normal(1, (2 * count, 4, 4 * dim)).to(device),
-        normal(2, (count, 4 * dim)).to(device),
-    )
-    ape, weight = normal(3, (8, dim)).to(device), normal(4, (dim,)).to(device)
-    angles = normal(5, (64, 64)).to(device)
+    state = normal(1, (count * window, width)).reshape(-1, ratio, width).to(device)
+    kv = normal(2, (count, width)).to(device)
+    store = {
+        "norm_weight": normal(4, (dim,)).to(device),
+        "eps": 1e-6,
+        "freqs_cis": normal(5, (200, 64)).to(device),
+        "layout": layout,
+        "ratio": ratio,
+        "head_dim": dim,
+    }
+    ape = normal(3, (window, dim)).to(device)
 
-    def step(first: int, last: int, cache: Any) -> None:
-        rows = slice(first, last)
-        slots = list(range(first, last))
-        plan = plan_loop.decode_plan(device, slots, [8] * (last - first), ring, ratio=4)
+    def step(first: int, last: int, cache: Any) -> Any:
+        slots, after = list(range(first, last)), state.clone()
+        lengths = [window] * (last - first)
+        plan = plan_loop.decode_plan(device, slots, lengths, ring, ratio=ratio)
         locs = torch.arange(first, last, dtype=torch.int32, device=device)
-        wavejit.compress_store(
-            state.clone(), kv[rows], ape, plan, head_dim=dim, ratio=4, norm_weight=weight, eps=1e-6,
-            freqs_cis=angles, out_loc=locs, cache=cache, layout=layout,
-        )  # fmt: skip
+        rows = kv[first:last]
+        wavejit.compress_store(after, rows, ape, plan, out_loc=locs, cache=cache, **store)
+        return after
 
     whole, pieces = (layout.empty(count, device=device) for _ in range(2))
-    step(0, count, whole)
-    step(0, 70, pieces)
-    step(70, count, pieces)
-    assert torch.equal(whole, pieces) and int(whole.count_nonzero()) > 500 * count
-
-
-def test_the_reference_is_close(device: str) -> None:
-    """float64 and the kernel: at most one byte in a hundred differs, by rounding ties."""
-    for layout in ("FlashMLA", "Indexer"):
-        batch = Batch(4, LAYOUTS[layout], False, seed=5)
-        cache, _ = fused(device, batch)
-        defined = batch.cache()
-        reference.compress_store(
-            batch.kv_buffer.clone(), batch.kv_input, batch.ape, batch.plan,
-            head_dim=batch.dim, cache=defined, **batch.store,
-        )  # fmt: skip
-        wrong = int((cache[0] != defined).sum())
-        changed = int((defined != batch.cache()).sum())
-        assert changed > 500 and wrong <= max(2, changed // 100), (wrong, changed)
-
-
-def call(**changed: Any) -> Any:
-    batch = Batch(4, LAYOUTS["FlashMLA"], True)
-    given = {
-        "kv_buffer": batch.kv_buffer,
-        "kv_input": batch.kv_input,
-        "ape": batch.ape,
-        "plan": batch.plan,
-        "head_dim": batch.dim,
-        "cache": batch.cache(),
-        **batch.store,
-    }
-    given.update(changed)
-    return wavejit.compress_store(**given)
-
-
-@pytest.mark.parametrize(
-    ("changed", "error", "message"),
-    [
-        ({"ratio": 128}, ValueError, "plan: expected one of ratio 128, got one of ratio 4"),
-        ({"ratio": 3}, ValueError, "ratio: expected one of 4, 128, got 3"),
-        ({"head_dim": 128}, ValueError, "head_dim: expected that of FlashMLA"),
-        ({"layout": "FlashMLA"}, TypeError, "layout: expected one of wavejit.layouts"),
-        ({"plan": None}, TypeError, "plan: expected what compress_plan_decode"),
-        ({"norm_weight": 1.0}, TypeError, "norm_weight: expected a torch tensor"),
-        ({"norm_weight": torch.ones(511)}, ValueError, "norm_weight: wrong shape"),
-        ({"eps": -1.0}, ValueError, "eps: expected a finite number from 0 on, got -1"),
-        ({"eps": None}, TypeError, "eps: expected a number, got None"),
-        ({"freqs_cis": torch.ones(0, 64)}, ValueError, "freqs_cis: expected at least one position"),
-        ({"freqs_cis": torch.ones(9, 32)}, ValueError, "freqs_cis: wrong shape"),
-        ({"out_loc": torch.ones(9)}, TypeError, "out_loc: wrong dtype"),
-        ({"cache": torch.zeros(2, 100, dtype=torch.uint8)}, ValueError, "cache: FlashMLA"),
-        ({"layout": FlashMLA(flavour="fn")}, ValueError, "page_size: neither the call nor"),
-    ],
-)
-@pytest.mark.usefixtures("host")
-def test_errors_name_the_argument(
-    changed: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        call(**changed)
-
-
-@pytest.mark.usefixtures("host")
-def test_complex_tables_are_taken() -> None:
-    batch = Batch(4, LAYOUTS["FlashMLA"], True)
-    turned = torch.view_as_complex(batch.angles.reshape(-1, 32, 2).contiguous())
-    assert torch.equal(call(freqs_cis=turned), call())
-
-
-def test_a_short_out_loc_stores_only_what_it_names(device: str) -> None:
-    """out_loc is indexed by the token's row, whatever its length (kernels.md 9.5, 13)."""
-    batch = Batch(4, LAYOUTS["FlashMLA"], False, seed=9)
-    batch.out_loc = batch.out_loc[: batch.tokens // 2].clone()
-    rows, _ = compressed(device, batch)
-    expected = stored(device, without_skipped(batch, rows), rows)
-    assert_same(fused(device, batch)[0], expected, "cache")
-    batch.tokens //= 2
-    assert not torch.equal(expected[0], store_world.parts(batch.cache())[0])
+    after, first = step(0, count, whole), 0
+    assert not torch.equal(after, state)
+    for size in counts:
+        mine = step(first, first + size, pieces).reshape(-1, window, width)[first : first + size]
+        assert torch.equal(mine, after.reshape(-1, window, width)[first : first + size])
+        first += size
+    assert torch.equal(whole, pieces)
+    assert int(whole.count_nonzero()) > 0.9 * count * layout.DIMS

@@ -1,0 +1,22 @@
+"""compress_store of ratio 128: the bytes of two launches, any batch size."""
+
+from __future__ import annotations
+
+import pytest
+import store_runs
+from store_runs import STEPS
+from store_world import LAYOUTS
+
+
+@pytest.mark.parametrize("is_decode", STEPS)
+@pytest.mark.parametrize("layout", ["FlashMLA", "FlashMLA-fnuz-2", "TwoPool", "Indexer"])
+def test_one_launch_gives_the_bytes_of_two(device: str, layout: str, is_decode: bool) -> None:
+    store_runs.check_one_launch(device, layout, 128, is_decode)
+
+
+def test_a_plan_serves_many_launches(device: str) -> None:
+    store_runs.check_many_launches(device, 128)
+
+
+def test_large_steps_equal_small_ones(device: str) -> None:
+    store_runs.check_large_step(device, LAYOUTS["Indexer"], 128, (30, 60, 120))
