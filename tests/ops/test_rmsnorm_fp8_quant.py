@@ -34,12 +34,13 @@ def assert_same(got: Any, expected: Any) -> None:
         assert_same_bytes(as_bytes(mine), as_bytes(other), name)
 
 
-SHAPES = [(1, 1024, "fp32"), (7, 1536, "ue8m0"), (3, 4096, "fp32"), (2, 7168, "ue8m0")]
+SHAPES = [(1, 1024, "fp32"), (7, 1536, "ue8m0"), (2, 7168, "ue8m0")]
 SHAPES += [(5, 128, "fp32"), (2, 384, "ue8m0"), (1, 16384, "fp32"), (300, 256, "ue8m0")]
-KINDS = [  # each compiles four units
-    (32, torch.bfloat16, "fn", 448),
-    (64, torch.float16, "fnuz", 240),
-    (256, torch.float32, "fnuz", 224),
+KINDS = [  # each compiles two units
+    (32, torch.bfloat16, "fn", 448, "fp32"),
+    (64, torch.float16, "fnuz", 240, "ue8m0"),
+    (256, torch.float32, "fnuz", 224, "fp32"),
+    (32, torch.float32, "fn", 448, "ue8m0"),
 ]
 
 
@@ -55,14 +56,13 @@ def test_as_the_reference(device: str, count: int, dim: int, scale_format: str) 
         assert got[1].t().is_contiguous()
 
 
-@pytest.mark.parametrize("group, dtype, flavour, fp8_max", KINDS)
+@pytest.mark.parametrize("group, dtype, flavour, fp8_max, scale_format", KINDS)
 def test_groups_dtypes_and_flavours(
-    device: str, group: int, dtype: Any, flavour: str, fp8_max: int
+    device: str, group: int, dtype: Any, flavour: str, fp8_max: int, scale_format: str
 ) -> None:
     x, weight = rows(3, 768, dtype)
-    for scale_format in ("fp32", "ue8m0"):
-        options = {"group_size": group, "scale_format": scale_format}
-        assert_same(*both(device, x, weight, flavour=flavour, fp8_max=fp8_max, **options))
+    options = {"group_size": group, "scale_format": scale_format}
+    assert_same(*both(device, x, weight, flavour=flavour, fp8_max=fp8_max, **options))
 
 
 def test_it_is_its_parts(device: str) -> None:
@@ -81,16 +81,16 @@ def test_it_is_its_parts(device: str) -> None:
 
 @pytest.mark.parametrize("scale_format", ["fp32", "ue8m0"])
 def test_what_is_decoded_is_near(device: str, scale_format: str) -> None:
-    x, weight = rows(20, 1024)
+    x, weight = rows(20, 512)
     codes, scale, y = wavejit.rmsnorm_fp8_quant(
         x.to(device), weight.to(device), 1e-6, scale_format=scale_format, flavour="fn"
     )
     factor = scale.cpu().float()
     factor = factor if scale_format == "fp32" else torch.exp2(factor - 127)
-    values = codes.cpu().float().unflatten(-1, (8, 128)) * factor[..., None]
-    error = (values.flatten(-2) - y.cpu().float()).abs().unflatten(-1, (8, 128))
+    values = codes.cpu().float().unflatten(-1, (4, 128)) * factor[..., None]
+    error = (values.flatten(-2) - y.cpu().float()).abs().unflatten(-1, (4, 128))
     assert bool((error <= factor[..., None] * 16.001).all())  # half a step of the top binade
-    top = y.cpu().float().unflatten(-1, (8, 128)).abs().amax(-1) / factor
+    top = y.cpu().float().unflatten(-1, (4, 128)).abs().amax(-1) / factor
     assert bool((top <= 448.001).all())
     assert bool((top > (447.9 if scale_format == "fp32" else 223.9)).all())
 
@@ -122,10 +122,10 @@ def test_rows_that_lie_apart(device: str) -> None:
 
 
 def test_no_rows(device: str) -> None:
-    x, weight = rows(0, 256)
+    x, weight = rows(0, 512)
     codes, scale, y = wavejit.rmsnorm_fp8_quant(x.to(device), weight.to(device), 1e-6)
-    assert codes.shape == y.shape == (0, 256)
-    assert scale.shape == (0, 2)
+    assert codes.shape == y.shape == (0, 512)
+    assert scale.shape == (0, 4)
 
 
 def test_wrong_arguments() -> None:

@@ -73,11 +73,11 @@ def norm_rope_inplace_reference(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every row length of bf16, and the other dtypes with each other's weights."""
+    """The model's rows with weights of two dtypes, and the other dtypes in other lengths."""
     from functools import partial
 
-    cases = [("bfloat16", "bfloat16", dim) for dim in DIMS]
-    cases += [
+    cases = [
+        ("bfloat16", "bfloat16", 512),
         ("bfloat16", "float32", 512),
         ("float16", "float16", 192),
         ("float32", "bfloat16", 64),

@@ -181,10 +181,8 @@ def golden_cases() -> dict[str, Callable[[Any], str]]:
 
     cases = [
         ("bfloat16", "fp8", "fn", 448),
-        ("bfloat16", "fp8", "fnuz", 240),
         ("float16", "fp8", "fnuz", 224),
         ("bfloat16", "fp4", None, None),
-        ("float16", "fp4", None, None),
     ]
     few = {
         "q_indexer-" + "-".join(str(part) for part in case if part): partial(_golden, 7, *case)

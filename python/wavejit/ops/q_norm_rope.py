@@ -80,12 +80,12 @@ def q_norm_rope_reference(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every head dim of bf16, the other dtypes, and rotation alone, in place and not."""
+    """Every dtype, two head dims, and rotation alone, in place and not."""
     from functools import partial
 
-    cases = [("bfloat16", dim, 1e-6, False) for dim in DIMS]
+    cases: list[tuple[str, int, float | None, bool]] = [("bfloat16", 512, 1e-6, False)]
     cases += [("float16", 512, 1e-6, True), ("float32", 192, 1e-20, True)]
-    cases += [("bfloat16", 512, None, True), ("bfloat16", 192, None, False)]
+    cases += [("bfloat16", 192, None, False)]
     return {
         f"q_norm_rope-{dtype}-d{dim}-eps{eps}-{'inplace' if inplace else 'out'}": partial(
             _golden, dtype, dim, eps, inplace

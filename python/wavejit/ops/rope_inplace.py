@@ -68,15 +68,14 @@ def rope_inplace_reference(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every dtype, both directions, and a head that is no power of two."""
+    """Two dtypes, both directions, and a head that is no power of two."""
     from functools import partial
 
     found = {
         f"rope_inplace-{dtype}-{'inverse' if inverse else 'forward'}": partial(
             _golden, dtype, 64, inverse
         )
-        for dtype in ("bfloat16", "float32", "float16")
-        for inverse in (False, True)
+        for dtype, inverse in (("bfloat16", False), ("float32", True))
     }
     return {**found, "rope_inplace-bfloat16-d96": partial(_golden, "bfloat16", 96, False)}
 
