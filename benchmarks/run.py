@@ -77,8 +77,8 @@ def measure(row: c4.Row, rate: float) -> dict[str, Any]:
     return {
         "name": row.name,
         "us": round(times[0], 3),
-        "peer_us": round(theirs, 3),
-        "ratio": round(times[0] / theirs, 3),
+        "peer_us": round(theirs, 3) if len(times) > 1 else None,
+        "ratio": round(times[0] / theirs, 3) if len(times) > 1 else None,
         "share": round(row.bytes / times[0] / 1e-6 / rate, 3),
     }
 
@@ -107,8 +107,8 @@ def main() -> None:
         line = measure(make(), rate)
         results.append(line)
         print(
-            f"{line['name']:46}{line['us']:9.2f}{line['peer_us']:9.2f}"
-            f"{line['ratio']:8.3f}{line['share']:8.1%}",
+            f"{line['name']:46}{line['us']:9.2f}{line['peer_us'] or math.nan:9.2f}"
+            f"{line['ratio'] or math.nan:8.3f}{line['share']:8.1%}",
             flush=True,
         )
     overheads = {} if options.only else _overheads()

@@ -1,4 +1,4 @@
-"""The README's table from a recorded run: `python benchmarks/table.py --write` puts it in place."""
+"""The README's table from recorded runs: `python benchmarks/table.py --write` puts it in place."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks/results/h200.json"
+RESULTS = [  # the first has the overheads too
+    ROOT / f"benchmarks/results/h200{group}.json"
+    for group in ("", "_caches", "_queries", "_routing")
+]
 README = ROOT / "README.md"
 START, END = "<!-- table: h200 -->\n", "<!-- end -->"
 
 
 def table() -> str:
-    """The rows and overheads of the recorded run as Markdown."""
-    record = json.loads(RESULTS.read_text())
+    """The rows and overheads of the recorded runs as Markdown."""
+    records = [json.loads(path.read_text()) for path in RESULTS]
     lines = ["| | us | peer us | ours / peer | share |", "| --- | --- | --- | --- | --- |"]
-    for row in record["rows"]:
+    for row in (row for record in records for row in record["rows"]):
         share = f"{row['share']:.0%}" if row["share"] else "-"
-        numbers = " | ".join(f"{row[key]:.2f}" for key in ("us", "peer_us", "ratio"))
+        cells = [row[key] for key in ("us", "peer_us", "ratio")]
+        numbers = " | ".join("-" if cell is None else f"{cell:.2f}" for cell in cells)
         lines.append(f"| {row['name']} | {numbers} | {share} |")
     lines += ["", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {value:.2f} |" for name, value in record["overheads"].items()]
+    lines += [f"| {name} | {value:.2f} |" for name, value in records[0]["overheads"].items()]
     return "\n".join(lines) + "\n"
 
 

@@ -40,7 +40,7 @@ def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     """
     import torch
 
-    rooms = plan.__dict__.setdefault("_rooms", {})
+    rooms: dict[int, tuple[Any, Any]] = plan.__dict__.setdefault("_rooms", {})
     room = rooms.get(head_dim)
     if room is None:
         rows = plan.plan_d if plan.is_decode else plan.plan_c

@@ -46,12 +46,12 @@ def compress_store(
     wrong shape, stride, dtype or device.
     """
     try:
-        given = kv_buffer.dtype, kv_input.dtype, norm_weight.dtype, kv_input.get_device()
-        key = (layout, page_size, head_dim, ratio, ratio.__class__, plan.ratio, plan.is_decode)
+        dtypes = kv_buffer.dtype, kv_input.dtype, norm_weight.dtype, kv_input.get_device()
+        chosen = layout, page_size, head_dim, ratio, ratio.__class__, plan.ratio, plan.is_decode
     except AttributeError:
         finishing.refuse(kv_buffer=kv_buffer, kv_input=kv_input, norm_weight=norm_weight, plan=plan)
         raise
-    key = (*key, *given, archs._host)
+    key: Any = (*chosen, *dtypes, archs._host)
     found = _ready.get(key)
     if found is None:
         found = _prepare(key, kv_buffer, kv_input, ape, plan, norm_weight)

@@ -315,5 +315,7 @@ def from_params(layout: Any, constants: dict[str, Any]) -> Any:
         found["preshuffled"] = True
     if "amax_floor" in found:
         found["amax_floor"] = float(str(found["amax_floor"]).rstrip("f"))
-    lower = {name: found[name].lower() for name in ("flavour", "nan") if name in found}
-    return kinds[layout](**{**found, **lower}).at()
+    for name in ("flavour", "nan"):
+        if name in found:
+            found[name] = str(found[name]).lower()
+    return kinds[layout](**found).at()

@@ -81,8 +81,8 @@ def any_float(seed: int, shape: Sequence[int]) -> Any:
     """
     import numpy as np
 
-    special = (0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000)
-    special += (0xFF800000, 0x7FC00000, 0xFFC12345, 0x7F800001, 0x3F800000, 0xC2D00000, 0x42B20000)
+    special = [0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000]
+    special += [0xFF800000, 0x7FC00000, 0xFFC12345, 0x7F800001, 0x3F800000, 0xC2D00000, 0x42B20000]
     words = bits(seed, math.prod(shape))
     chosen = np.array(special, dtype=np.uint32)[(words >> np.uint64(34)) % np.uint64(len(special))]
     take = (words >> np.uint64(32)) & np.uint64(3) == 0

@@ -22,12 +22,18 @@ LAYOUTS: dict[str, Layout] = {
     "indexer-shuffled-32-fn": Indexer(32, "fn", preshuffled=True),
 }
 # Each case is four compilations in every run of the tests; together the ops have every layout.
-_STORED = ("flashmla-64-fn", "flashmla-5-fnuz-224", "rows", "two-pool-fn", "indexer-7-fnuz")
-_STORED += ("indexer-shuffled-16-fnuz",)
-_LOADED = ("flashmla-64-fn", "flashmla-2-fnuz", "rows", "two-pool-fnuz", "indexer-64-fn")
-_LOADED += ("indexer-shuffled-32-fn",)
-_CONVERTED = ("flashmla-64-fn", "flashmla-2-fnuz", "two-pool-fn", "indexer-shuffled-32-fn")
-_CONVERTED += ("indexer-7-fnuz",)
+_STORED = (
+    *("flashmla-64-fn", "flashmla-5-fnuz-224", "rows", "two-pool-fn", "indexer-7-fnuz"),
+    "indexer-shuffled-16-fnuz",
+)
+_LOADED = (
+    *("flashmla-64-fn", "flashmla-2-fnuz", "rows", "two-pool-fnuz", "indexer-64-fn"),
+    "indexer-shuffled-32-fn",
+)
+_CONVERTED = (
+    *("flashmla-64-fn", "flashmla-2-fnuz", "two-pool-fn", "indexer-shuffled-32-fn"),
+    "indexer-7-fnuz",
+)
 _DTYPES = {"flashmla-2-fnuz": "float32", "indexer-7-fnuz": "float32", "two-pool-fn": "float16"}
 
 
@@ -62,7 +68,7 @@ def any_cache(layout: Layout, device: Any) -> Any:
 
 def whole_digest(cache: Any) -> str:
     """Of every byte of every pool."""
-    return digest(*cache) if isinstance(cache, tuple) else digest(cache)
+    return str(digest(*cache) if isinstance(cache, tuple) else digest(cache))
 
 
 def store_cases() -> dict[str, Any]:
@@ -101,7 +107,7 @@ def _load(name: str, dtype: str, device: Any) -> str:
     layout = LAYOUTS[name].at()
     out = torch.empty((_ROWS, layout.DIMS), dtype=getattr(torch, dtype), device=device)
     cache = any_cache(layout, device)
-    return digest(load_cache(cache, places(_ROWS).to(device), layout=layout, out=out))
+    return str(digest(load_cache(cache, places(_ROWS).to(device), layout=layout, out=out)))
 
 
 def _convert(name: str, device: Any) -> str:
