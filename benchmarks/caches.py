@@ -102,7 +102,7 @@ def key(tokens: int, peer: Any) -> Row:
     return Row(
         f"k norm+rope+store, {tokens} tokens",
         lambda: wavejit.k_norm_rope_store(
-            *given, cache, loc, eps=EPS, layout=layout, preset="cuda"
+            *given, loc, cache, eps=EPS, layout=layout, preset="cuda"
         ),
         theirs or None,
         tokens * (kv.element_size() * 512 + _moved(layout)),

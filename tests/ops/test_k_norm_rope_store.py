@@ -59,10 +59,10 @@ def test_as_the_reference(device: str, name: str, count: int) -> None:
     given = guarded(kv, device=device, row_stride=512 + 24, name="kv")
     options: dict[str, Any] = {"eps": EPS, "layout": layout, "preset": preset}
     expected = reference.k_norm_rope_store(
-        kv, weight, table, positions, on_cpu(cache), loc, **options
+        kv, weight, table, positions, loc, on_cpu(cache), **options
     )
     there = (t.to(device) for t in (weight, table, positions))
-    got = wavejit.k_norm_rope_store(given.tensor, *there, cache, loc.to(device), **options)
+    got = wavejit.k_norm_rope_store(given.tensor, *there, loc.to(device), cache, **options)
     assert got is cache
     for ours, theirs in zip(raw(cache), raw(expected), strict=True):
         assert_same_bytes(ours, theirs)
@@ -79,7 +79,7 @@ def test_as_its_parts(device: str, name: str, preset: str) -> None:
     loc = inputs.permutation(6, 100)[:70].to(device)
     ours, other = (layout.empty(100, device=device) for _ in range(2))
     options: dict[str, Any] = {"eps": EPS, "layout": layout, "preset": preset}
-    wavejit.k_norm_rope_store(kv, weight, table, positions, ours, loc, **options)
+    wavejit.k_norm_rope_store(kv, weight, table, positions, loc, ours, **options)
     rows = wavejit.norm_rope_inplace(kv.float(), weight, table, positions, eps=EPS)
     source = rows.bfloat16() if preset == "default" else rows
     wavejit.store_cache(source, other, loc, layout=layout)
@@ -96,9 +96,9 @@ def test_many_rows(device: str) -> None:
     cache = layout.empty(count, device=device)
     expected = on_cpu(cache)
     options: dict[str, Any] = {"eps": EPS, "layout": layout}
-    reference.k_norm_rope_store(kv, weight, table, positions, expected, loc, **options)
+    reference.k_norm_rope_store(kv, weight, table, positions, loc, expected, **options)
     there = (t.to(device) for t in (kv, weight, table, positions))
-    wavejit.k_norm_rope_store(*there, cache, loc.to(device), **options)
+    wavejit.k_norm_rope_store(*there, loc.to(device), cache, **options)
     assert_same_bytes(cache.cpu(), expected)
 
 
@@ -111,7 +111,7 @@ def test_presets_differ(device: str) -> None:
     for preset in ("default", "cuda", "amd"):
         cache = layout.empty(64, device=device)
         options: dict[str, Any] = {"eps": EPS, "layout": layout, "preset": preset}
-        caches.append(wavejit.k_norm_rope_store(*arguments, cache, loc, **options))
+        caches.append(wavejit.k_norm_rope_store(*arguments, loc, cache, **options))
     for other in caches[1:]:
         changed = (other != caches[0]).sum().item()
         assert 0 < changed < 0.2 * 584 * 64
@@ -129,11 +129,11 @@ def test_rows_that_are_not_finite_stay_alone(device: str, value: float) -> None:
         cache = layout.empty(64, device=device)
         options: dict[str, Any] = {"eps": EPS, "layout": layout}
         there = (t.to(device) for t in (rows, weight, table, positions))
-        wavejit.k_norm_rope_store(*there, cache, loc.to(device), **options)
+        wavejit.k_norm_rope_store(*there, loc.to(device), cache, **options)
         results.append(cache.cpu())
     expected = layout.empty(64)
     reference.k_norm_rope_store(
-        odd, weight, table, positions, expected, loc, eps=EPS, layout=layout
+        odd, weight, table, positions, loc, expected, eps=EPS, layout=layout
     )
     assert_same_bytes(results[1], expected)
     changed = (results[0] != results[1])[0].nonzero()[:, 0]
@@ -149,10 +149,10 @@ def test_skipped_rows_and_empty_batches(device: str) -> None:
     cache, guards = filled(layout, 64, device)
     outside = torch.tensor([-1, 64, 0], device=device)
     options: dict[str, Any] = {"eps": EPS, "layout": layout, "skip_zero": True}
-    wavejit.k_norm_rope_store(*arguments, cache, outside, **options)
+    wavejit.k_norm_rope_store(*arguments, outside, cache, **options)
     assert (raw(cache)[0] == FILL).all()
     kv, weight, table, positions = arguments
-    wavejit.k_norm_rope_store(kv[:0], weight, table, positions[:0], cache, outside[:0], **options)
+    wavejit.k_norm_rope_store(kv[:0], weight, table, positions[:0], outside[:0], cache, **options)
     assert (raw(cache)[0] == FILL).all()
     guards[0].check()
 
@@ -161,7 +161,7 @@ def test_wrong_arguments() -> None:
     kv, weight, table, positions = made(3, "flashmla-64")
     loc, layout = torch.arange(3), FlashMLA(64, "fn")
     cache = layout.empty(64)
-    base = [kv, weight, table, positions, cache, loc]
+    base = [kv, weight, table, positions, loc, cache]
     cases: list[tuple[int, Any, dict[str, Any], type[Exception], str]] = [
         (0, kv[:, :256], {}, ValueError, "kv: "),
         (0, kv.float(), {}, ValueError, "kv dtype: expected one of bfloat16, float16"),
@@ -170,9 +170,9 @@ def test_wrong_arguments() -> None:
         (2, table[:0], {}, ValueError, "freqs_cis: expected at least one row"),
         (3, positions[:2], {}, ValueError, "positions: "),
         (3, positions.float(), {}, TypeError, "positions: wrong dtype"),
-        (4, cache[:, :100], {}, ValueError, r"cache: FlashMLA.*\[1, 100\]"),
-        (5, loc[:2], {}, ValueError, "loc: "),
-        (5, None, {}, TypeError, "loc: expected a torch tensor"),
+        (5, cache[:, :100], {}, ValueError, r"cache: FlashMLA.*\[1, 100\]"),
+        (4, loc[:2], {}, ValueError, "out_loc: "),
+        (4, None, {}, TypeError, "out_loc: expected a torch tensor"),
         (0, kv, {"preset": "fast"}, ValueError, "preset: expected one of default, cuda, amd"),
         (0, kv, {"layout": Indexer(64, "fn")}, ValueError, "layout: expected one of 512 dims"),
         (0, kv, {"layout": "x"}, TypeError, "layout: expected one of wavejit.layouts"),

@@ -58,8 +58,8 @@ def k_norm_rope_store(
     weight: Any,
     freqs_cis: Any,
     positions: Any,
+    out_loc: Any,
     cache: Any,
-    loc: Any,
     *,
     eps: float,
     layout: Any,
@@ -67,12 +67,13 @@ def k_norm_rope_store(
     preset: str = "default",
     skip_zero: bool = False,
 ) -> Any:
-    """Row i of `kv` normalised, times weight, its last 64 dims rotated, stored in slot loc[i].
+    """Row i of `kv` normalised, times weight, its last 64 dims rotated, stored in slot out_loc[i].
 
     kv: [tokens, 512] bf16 or fp16, rows may lie apart, left as it is. weight: [512] bf16, fp16 or
     fp32. freqs_cis: from rope_table, complex64 [positions, 32] or its fp32 [positions, 64].
-    positions: int32 or int64 [tokens]; one outside the table counts as the nearest in it. cache,
-    loc, layout, page_size, skip_zero: as in store_cache. eps: added to the mean of the squares.
+    positions: int32 or int64 [tokens]; one outside the table counts as the nearest in it.
+    out_loc: as store_cache's loc; cache, layout, page_size, skip_zero: as there. eps: added to the
+    mean of the squares.
     preset: "default" rounds to bf16 what is then quantised; "cuda" quantises fp32; "amd" is the
     default with angles rounded to bf16 (that implementation's floor is the layout's
     amax_floor=1e-8). Everything else is in fp32: the bytes are those of norm_rope_inplace of
@@ -80,7 +81,7 @@ def k_norm_rope_store(
 
     Returns `cache`. Raises ValueError or TypeError naming the argument.
     """
-    tensors(kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions, loc=loc)
+    tensors(kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions, out_loc=out_loc)
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     key = layout, page_size, preset, kv.dtype, weight.dtype, kv.get_device(), archs._host
     found = _ready.get(key)
@@ -88,7 +89,7 @@ def k_norm_rope_store(
         found = _prepare(key, kv)
     run, whole = found
     given = kv, weight, angles_of(freqs_cis), positions
-    rest = loc, not_negative("eps", eps), skip_zero
+    rest = out_loc, not_negative("eps", eps), skip_zero
     try:
         run(*given, first, second, *rest)
     except (ValueError, TypeError):
@@ -109,8 +110,8 @@ def k_norm_rope_store_reference(
     weight: Any,
     freqs_cis: Any,
     positions: Any,
+    out_loc: Any,
     cache: Any,
-    loc: Any,
     *,
     eps: float,
     layout: Any,
@@ -132,7 +133,7 @@ def k_norm_rope_store_reference(
         y[token, -ROPE_DIMS:] = rotated(y[token, -ROPE_DIMS:], angles[position])
     source = rounded(y, torch.bfloat16) if rounds else y
     options = {"layout": layout, "page_size": page_size, "skip_zero": skip_zero}
-    return store_cache_reference(source, cache, loc, **options)
+    return store_cache_reference(source, cache, out_loc, **options)
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
@@ -168,5 +169,5 @@ def _golden(name: str, element: str, weight: str, preset: str, device: Any) -> s
     cache = parity_caches.any_cache(layout, device)
     loc = parity_caches.places(13).to(device)
     options = {"eps": 1e-6, "layout": layout, "preset": preset}
-    k_norm_rope_store(kv[:, 64:], weights, table, positions, cache, loc, **options)
+    k_norm_rope_store(kv[:, 64:], weights, table, positions, loc, cache, **options)
     return parity_caches.whole_digest(cache)
