@@ -1,5 +1,5 @@
 """Every kernel compiles for the four architectures that differ most, every instance for three of
-them; for each other one a sixth of the kernels does, so that all of them compile for some."""
+them, a few kernels for each other one."""
 
 from __future__ import annotations
 
