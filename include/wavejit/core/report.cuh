@@ -8,6 +8,9 @@
 //     report_if(p, loc >= capacity, Index::kLocation, loc, row);
 //   }
 //
+// Where a part derives from Reports, the parameters around it do not and say report_if(p.part,
+// ...): two empty bases at one address would move what follows them.
+//
 // launch() sets where the reports go (host/report.h). Without WAVEJIT_CHECKED nothing remains of
 // all this: Reports is empty, and behind `if constexpr` compilers see no statement that could
 // change how they order the others.
