@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import checked_cases
+import checked_calls
 import numpy as np
 import pytest
 import torch
 from checked_build import checked_build, nothing_reported, reported
-from checked_cases import CASES, SLOTS
+from checked_calls import SLOTS
+from checked_cases import CASES
 from compress_world import World
 from plan_loop import C_ROW, D_ROW, as_plan, paged_ring
 
@@ -56,15 +57,15 @@ def test_every_report_is_read_once(device: str) -> None:
     with checked_build():
         for _ in range(2):
             with reported() as found:
-                checked_cases.load(device, True)
+                checked_calls.load(device, True)
             assert [report.count for report in found] == [2]
         assert wavejit.index_reports() == []
 
 
 def test_the_warning_says_which_and_where(device: str) -> None:
     with checked_build(), pytest.warns(wavejit.IndexReport) as caught:
-        checked_cases.load(device, True)
-    assert caught[0].filename == checked_cases.__file__  # the line that called the op
+        checked_calls.load(device, True)
+    assert caught[0].filename == checked_calls.__file__  # the line that called the op
     where = "cuda:0" if device == "cuda" else "cpu"
     assert str(caught[0].message) == (
         f"load_cache_small on {where}: location: 2 values lie outside, the first in row 3: {SLOTS}"
@@ -74,8 +75,8 @@ def test_the_warning_says_which_and_where(device: str) -> None:
 def test_a_filter_makes_it_an_error(device: str) -> None:
     with checked_build(), nothing_reported():
         with pytest.raises(wavejit.IndexReport, match=r"store_cache_small .* row 2: 200"):
-            checked_cases.store(device, True)
-        checked_cases.store(device, False)  # it is told once
+            checked_calls.store(device, True)
+        checked_calls.store(device, False)  # it is told once
 
 
 @pytest.mark.parametrize("ratio", [4, 128])
@@ -99,7 +100,7 @@ def test_a_plan_row_is_skipped_if_and_only_if_it_is_reported(
 ) -> None:
     """Rows of any value, one at a time: what the report calls outside is what the kernel skips."""
     rng = np.random.default_rng(ratio)
-    state, kv, ape = checked_cases.state_and_rows(ratio, 1 if is_decode else 2 * ratio, device)
+    state, kv, ape = checked_calls.state_and_rows(ratio, 1 if is_decode else 2 * ratio, device)
     window = 8 if ratio == 4 else 128
     seen = set()
     with checked_build():
@@ -130,7 +131,7 @@ _GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a G
 
 @_GPU
 def test_a_replayed_graph_reports_when_it_is_asked() -> None:
-    layout = checked_cases.LAYOUT
+    layout = checked_calls.LAYOUT
     cache, x = layout.empty(SLOTS, device="cuda"), inputs.normal(1, (6, 512)).bfloat16().cuda()
     loc = torch.arange(6).cuda()
     with checked_build(), nothing_reported():
