@@ -14,24 +14,30 @@ import wavejit
 
 
 @contextmanager
-def checked_build() -> Iterator[None]:
-    """Inside, every op uses a checked kernel; users set the variable before the process starts."""
+def unprepared() -> Iterator[None]:
+    """Inside, every op asks for its kernel anew; what it had found is there again afterwards."""
     prepared = [
         module._ready
         for name, module in list(sys.modules.items())
         if name.startswith("wavejit.") and isinstance(getattr(module, "_ready", None), dict)
     ]
     before = [dict(ready) for ready in prepared]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WAVEJIT_CHECKED", "1")
-        for ready in prepared:
+    for ready in prepared:
+        ready.clear()
+    try:
+        yield
+    finally:
+        for ready, kept in zip(prepared, before, strict=True):
             ready.clear()
-        try:
-            yield
-        finally:
-            for ready, kept in zip(prepared, before, strict=True):
-                ready.clear()
-                ready.update(kept)
+            ready.update(kept)
+
+
+@contextmanager
+def checked_build() -> Iterator[None]:
+    """Inside, every op uses a checked kernel; users set the variable before the process starts."""
+    with pytest.MonkeyPatch.context() as patch, unprepared():
+        patch.setenv("WAVEJIT_CHECKED", "1")
+        yield
 
 
 @contextmanager

@@ -220,7 +220,7 @@ def stored(ratio: int, is_decode: bool, fused: bool) -> Call:
         cache = LAYOUT.empty(SLOTS, device=device)
         loc = integers([3, SLOTS if bad else 4, -1, -5, 6])
         table = 4 * ratio if bad else 5 * ratio
-        places = 5 if is_decode or not bad else 4  # the last token has none
+        places = 5 if is_decode or not bad or fused else 4  # the last token of a chunk has none
         loc = loc[:places].to(device)
         store_options: dict[str, Any] = {
             "ratio": ratio,
