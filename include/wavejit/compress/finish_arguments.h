@@ -5,8 +5,8 @@
 
 namespace wavejit {
 
-// norm_weight, eps, freqs_cis (as fp32), out_loc, cache, cache[1]; `rows` are the requests of a step
-// or the tokens of a chunk, each of which must have a location.
+// norm_weight, eps, freqs_cis (as fp32), out_loc, cache, cache[1]; `rows` are the requests of a
+// step or the tokens of a chunk, each of which must have a location.
 template <class Finish>
 typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDevice& device,
                                          int64_t rows) {

@@ -63,8 +63,8 @@ def compress_norm_rope_store(
     slot, for each request of a decode plan or each token of a chunk and no fewer; cache: the
     tensor (or pair) that `layout` describes, updated in place. page_size: slots of a page, unless
     the layout says it. Rows that end no group or are invalid, and rows whose slot or position lies
-    outside, write nothing. Returns `cache`. Raises ValueError or TypeError, naming the argument, for
-    a wrong shape, stride, dtype or device.
+    outside, write nothing. Returns `cache`. Raises ValueError or TypeError, naming the argument,
+    for a wrong shape, stride, dtype or device.
     """
     key = _key(kv, plan, ratio, norm_weight, layout, page_size)
     found = _ready.get(key)
