@@ -67,6 +67,14 @@ def check_ratio(plan: Any, ratio: int) -> None:
         raise ValueError(f"plan: expected one of ratio {ratio}, got one of ratio {plan.ratio}")
 
 
+def check_locations(out_loc: Any, rows: int) -> None:
+    """Each request of a step, or token of a chunk, has a location; else ValueError."""
+    if getattr(out_loc, "ndim", 0) == 1 and out_loc.shape[0] < rows:
+        raise ValueError(
+            f"out_loc: expected a location for each of {rows} rows, got {out_loc.shape[0]}"
+        )
+
+
 def entries_of(
     plan: Any, ratio: int, out_loc: list[int], positions: int
 ) -> Iterator[tuple[int, int, int]]:

@@ -72,6 +72,16 @@ inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }
+inline uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+inline uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  uint64_t before = __atomic_load_n(address, __ATOMIC_SEQ_CST);
+  while (before < value && !__atomic_compare_exchange_n(address, &before, value, false,
+                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  }
+  return before;
+}
 
 // The CPU has no such instruction.
 inline constexpr bool kHasFp8Instruction = false;
