@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -79,10 +80,11 @@ def load(tokens: int, kind: str, peer: Any) -> Row:
 def convert(tokens: int, kind: str, _: Any) -> Row:
     """A whole cache to the other flavour, into another one; the peer has no such thing."""
     layout = LAYOUTS[kind]
+    other = replace(layout, flavour="fnuz")
     cache, out = (layout.empty(tokens, device="cuda") for _ in range(2))
     return Row(
         f"convert {kind}, {tokens} slots",
-        lambda: wavejit.convert_cache(cache, layout=layout, to="fnuz", out=out),
+        lambda: wavejit.convert_cache(cache, layout, other, out=out),
         None,
         2 * tokens * _moved(layout),
         (None, None),

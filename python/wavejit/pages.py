@@ -18,10 +18,10 @@ _TILE = 64
 NOT_A_NUMBER = {"fn": (0x7F, 0xFF), "fnuz": (0x80,)}
 
 
-def known(layout: Any) -> None:
+def known(layout: Any, name: str = "layout") -> None:
     """TypeError unless it is a layout."""
     if not isinstance(layout, Layout):
-        raise TypeError(f"layout: expected one of wavejit.layouts, got {layout!r}")
+        raise TypeError(f"{name}: expected one of wavejit.layouts, got {layout!r}")
 
 
 def settled(layout: Any, page_size: int | None, tensor: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -115,4 +116,5 @@ def _convert(name: str, device: Any) -> str:
 
     layout = LAYOUTS[name].at()
     to = "fn" if layout.flavour == "fnuz" else "fnuz"
-    return whole_digest(convert_cache(any_cache(layout, device), layout=layout, to=to))
+    converted = replace(layout, flavour=to, fp8_max=None)
+    return whole_digest(convert_cache(any_cache(layout, device), layout, converted))
