@@ -13,10 +13,10 @@ from cache_cases import FILL, STORES, filled, on_cpu, raw, rows, settled
 
 import wavejit
 from wavejit import reference
-from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, Layout, TwoPool
 from wavejit.testing import assert_same_bytes, inputs
 
-NAMES = [name for name, (layout, _) in STORES.items() if layout.QUANTISED]
+NAMES = [name for name, (layout, _) in STORES.items() if layout.QUANTISED and layout.HAS_FLAVOURS]
 NAMES = [name for name in NAMES if name not in ("flashmla-1", "two-pool-fnuz")]
 
 
@@ -172,6 +172,8 @@ def test_wrong_arguments() -> None:
         (cache, fn, FlashMLA(64, "fnuz", amax_floor=1e-8), {}, ValueError, alone),
         (cache, fn, Indexer(64, "fnuz"), {}, ValueError, both + "Indexer.*" + alone),
         (cache, Indexer(64, "fn"), Indexer(64, "fnuz", preshuffled=True), {}, ValueError, alone),
+        (cache, IndexerFp4(64), IndexerFp4(64), {}, ValueError, "IndexerFp4 has no fp8 to convert"),
+        (cache, IndexerFp4(64), Indexer(64, "fn"), {}, ValueError, alone),
         (rows, Bf16Rows(), Bf16Rows(flavour="fnuz"), {}, ValueError, "Bf16Rows has no fp8"),
         (cache, "x", fn, {}, TypeError, "src_layout: expected one of wavejit.layouts, got 'x'"),
         (

@@ -36,7 +36,7 @@ def spec(layout: Any, input: str, weight: str, ratio: int) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """The latent of both ratios and the indexer's keys, from fp32 rows."""
+    """The latent of both ratios and the indexer's keys in both formats, from fp32 rows."""
     return [
         spec(layout, "float", "float", ratio) for ratio, layout in finishing.served_layouts(arch)
     ]

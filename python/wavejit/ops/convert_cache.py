@@ -22,7 +22,7 @@ def spec(layout: Any, to: str, **constants: Any) -> KernelSpec:
     layout = from_params(layout, constants)
     to = to.lower()
     one_of("to", to, FLAVOURS)
-    if not layout.QUANTISED:
+    if not (layout.QUANTISED and layout.HAS_FLAVOURS):
         raise ValueError(f"layout: {layout} has no fp8 to convert")
     if layout.flavour == to:
         raise ValueError(f"to: {layout} has flavour {to} already")
@@ -91,7 +91,7 @@ def _between(src: Any, dst: Any, page_size: int | None, first: Any) -> tuple[Any
     pair = f"src_layout and dst_layout: got {both[0]} and {both[1]}"
     if alike[0] != alike[1]:
         raise ValueError(f"{pair}, expected them to differ in flavour and fp8_max alone")
-    if not both[0].QUANTISED:
+    if not (both[0].QUANTISED and both[0].HAS_FLAVOURS):
         raise ValueError(f"{pair}: {both[0].KIND} has no fp8 to convert")
     if both[0].flavour == both[1].flavour:
         raise ValueError(f"{pair}, expected two flavours: both are {both[0].flavour}")

@@ -10,7 +10,7 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import one_of, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer, from_params
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
 __all__ = ["load_cache"]
 OUTPUTS = ("float", "bfloat16")
@@ -25,10 +25,10 @@ def spec(layout: Any, output: str, **constants: Any) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """The latent's pages of a server (64 slots) and the indexer's, as bf16."""
+    """The latent's pages of a server (64 slots) and the indexer's of both formats, as bf16."""
     shuffled = arch.target == "hip" and arch.wave_size == 64
-    keys = Indexer(64, preshuffled=True) if shuffled else Indexer(64)
-    return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in (FlashMLA(64), keys)]
+    kinds = (FlashMLA(64), Indexer(64, preshuffled=shuffled), IndexerFp4(64))
+    return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in kinds]
 
 
 def load_cache(
@@ -102,6 +102,9 @@ def _row(layout: Any, source: pages.Bytes, place: int) -> Any:
 
     found = np.zeros(layout.DIMS)
     quantised = layout.QUANTISED
+    if layout.KIND == "IndexerFp4":
+        packed = source.first[source.values(place, quantised // 2)]
+        return pages.decode_fp4(packed, source.first[source.scales(place)])
     if quantised:
         codes = source.first[source.values(place, quantised)]
         raw = source.first[source.scales(place)]
