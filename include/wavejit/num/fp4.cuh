@@ -16,7 +16,7 @@ inline constexpr int kFp4Max = 6;
 // Above, a code is the exponent and the fraction's first bit, after just less than half of its step
 // is added.
 __device__ __forceinline__ uint32_t fp4_encode(float value) {
-  const float a = minimum(bit_cast<float>(bit_cast<uint32_t>(value) & 0x7fffffffu), 6.0f);
+  const float a = minimum(__builtin_fabsf(value), 6.0f);
   const uint32_t near = bit_cast<uint32_t>(fused_multiply_add(a, 0x1.fffffep-1f, 0x1p22f)) & 7u;
   const uint32_t far = (bit_cast<uint32_t>(a) + 0x1fffffu - (0xfcu << 22)) >> 22;
   return (a < 2.0f ? near : far) | (value < -0.25f ? 8u : 0u);
