@@ -8,7 +8,7 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FLAVOURS, FlashMLA, Indexer, from_params
@@ -56,9 +56,9 @@ def convert_cache(
     layouts where one cannot become the other.
     """
     target = cache if out is None else out
-    first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
-    other, fourth = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
-    tensors(cache=first, out=other)
+    first, second = _pools(cache)
+    other, fourth = _pools(target)
+    first, other = taken(cache=first, out=other)
     key = src_layout, dst_layout, page_size, first.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
@@ -69,6 +69,10 @@ def convert_cache(
     except (ValueError, TypeError):
         run(*pages.explained(whole, cache), *pages.explained(whole, target, "out"))
     return target
+
+
+def _pools(cache: Any) -> Any:
+    return cache if isinstance(cache, (tuple, list)) and len(cache) == 2 else (cache, None)
 
 
 def _prepare(key: Any, first: Any, src: Any, dst: Any, page_size: int | None) -> tuple[Any, Any]:

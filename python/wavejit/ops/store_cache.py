@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
@@ -43,14 +43,14 @@ def store_cache(
 ) -> Any:
     """Store row i of `x` in slot `loc[i]` of `cache`, quantised as `layout` says.
 
-    x: [tokens, layout.DIMS] fp32, bf16 or fp16, normed and rotated, rows may lie apart; cache: the
-    tensor (or pair) that `layout` describes, updated in place; loc: int32 or int64 [tokens], no
-    slot twice. page_size: slots of a page, unless the layout says it. A flavour that the layout
-    leaves open is that of the device. Rows whose location is negative or past the last slot are
-    skipped, and with `skip_zero` slot 0 too. Returns `cache`. Raises ValueError or TypeError,
-    naming the argument, for a wrong shape, stride, dtype or device.
+    x: [tokens, layout.DIMS] fp32, bf16 or fp16, normed and rotated, rows may lie apart by a
+    multiple of 16 bytes; cache: the tensor (or pair) that `layout` describes, updated in place;
+    loc: int32 or int64 [tokens], no slot twice. page_size: slots of a page, unless the layout says
+    it. A flavour that the layout leaves open is that of the device. Rows whose location is negative
+    or past the last slot are skipped, and with `skip_zero` slot 0 too. Returns `cache`. Raises
+    ValueError or TypeError, naming the argument, for a wrong shape, stride, dtype or device.
     """
-    tensors(x=x, loc=loc)
+    x, loc = taken(x=x, loc=loc)
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     key = layout, page_size, x.dtype, x.get_device(), archs._host
     found = _ready.get(key)
