@@ -10,9 +10,13 @@ import torch
 from c4 import Row
 
 import wavejit
-from wavejit.layouts import FlashMLA, Indexer, Layout
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, Layout
 
-LAYOUTS: dict[str, Layout] = {"flashmla": FlashMLA(256, "fn"), "indexer": Indexer(64, "fn")}
+LAYOUTS: dict[str, Layout] = {
+    "flashmla": FlashMLA(256, "fn"),
+    "indexer": Indexer(64, "fn"),
+    "indexer-fp4": IndexerFp4(64),  # the peer stores it only after pooling
+}
 SCATTERED = 512  # so many tokens are a decode step's, each of another request
 
 EPS = 1e-6
@@ -50,7 +54,9 @@ def store(tokens: int, kind: str, peer: Any) -> Row:
     layout = LAYOUTS[kind]
     loc, cache, other = _caches(tokens, layout)
     x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
-    theirs = peer and peer.store_cache(x, other, loc.int(), layout.slots, kind)
+    theirs = (
+        peer and kind != "indexer-fp4" and peer.store_cache(x, other, loc.int(), layout.slots, kind)
+    )
     return Row(
         f"store {kind}, {tokens} tokens",
         lambda: wavejit.store_cache(x, cache, loc, layout=layout),

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit.check import one_of, tensors
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer, IndexerFp4
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
 DTYPES = ("float", "bfloat16")
 RATIOS = (4, 128)
@@ -25,8 +25,11 @@ def served_layouts(arch: Arch) -> list[tuple[int, Any]]:
     return [(ratio, layout.at(flavour=flavour)) for ratio, layout in found]
 
 
-def store_spec(name: str, layout: Any, state: str, input: str, weight: str) -> KernelSpec:
+def store_spec(
+    name: str, layout: Any, state: str, input: str, weight: str, **constants: Any
+) -> KernelSpec:
     """An instance of a kernel that compresses and stores."""
+    layout = from_params(layout, constants)
     for what, dtype in (("kv_buffer", state), ("kv_input", input), ("norm_weight", weight)):
         one_of(f"{what} dtype", dtype, DTYPES)
     dtypes = {"state": state, "input": input, "weight": weight}
