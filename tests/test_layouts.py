@@ -122,7 +122,9 @@ def test_constants_of_a_kernel_name_their_layout() -> None:
         from_params("Rows", {})
 
 
-@pytest.mark.parametrize("op", ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store"])
+@pytest.mark.parametrize(
+    "op", ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store", "qk_norm_rope_store"]
+)
 def test_every_spec_can_be_made_from_its_own_parameters(op: str) -> None:
     from wavejit.jit import arch as archs
     from wavejit.ops import modules

@@ -21,11 +21,28 @@ struct RowShape {
 };
 
 // The elements as they lie in memory.
-template <class Element, int kDim>
+template <class Element_, int kDim_>
 struct RawRow {
+  using Element = Element_;
+  static constexpr int kDim = kDim_;
   using Shape = RowShape<Element, kDim>;
   using Piece = Vec<Element, Shape::kItems>;
+  static constexpr bool kIsWide = false;
   Piece pieces[Shape::kPieces];
+
+  __device__ __forceinline__ Tile<Shape::kItems> piece(int p) const { return widen(pieces[p]); }
+};
+
+// The same places with values that are still fp32.
+template <class Element_, int kDim_>
+struct WideRow {
+  using Element = Element_;
+  static constexpr int kDim = kDim_;
+  using Shape = RowShape<Element, kDim>;
+  static constexpr bool kIsWide = true;
+  Tile<Shape::kItems> pieces[Shape::kPieces];
+
+  __device__ __forceinline__ const Tile<Shape::kItems>& piece(int p) const { return pieces[p]; }
 };
 
 // Of memory that this kernel may write too.
@@ -51,21 +68,20 @@ __device__ __forceinline__ void store_raw_row(Element* row, int lane,
 }
 
 // 1 / sqrt(mean of the squares + eps), in every lane of the row; all of them must call it.
-template <class Element, int kDim>
-__device__ __forceinline__ float inverse_rms_of(const RawRow<Element, kDim>& raw, float eps,
-                                                Site at = Site::here()) {
-  using Shape = RowShape<Element, kDim>;
+template <class Row>
+__device__ __forceinline__ float inverse_rms_of(const Row& row, float eps, Site at = Site::here()) {
+  using Shape = typename Row::Shape;
   float sums[Shape::kPieces];
 #pragma unroll
   for (int p = 0; p < Shape::kPieces; ++p) {
-    sums[p] = row_sum<Shape::kLanes>(sum_of_squares(widen(raw.pieces[p])), at);
+    sums[p] = row_sum<Shape::kLanes>(sum_of_squares(row.piece(p)), at);
   }
 #pragma unroll
   for (int step = 1; step < Shape::kPieces; step *= 2) {
 #pragma unroll
     for (int p = 0; p + step < Shape::kPieces; p += 2 * step) sums[p] = sums[p] + sums[p + step];
   }
-  return inverse_rms<kDim>(sums[0], eps);
+  return inverse_rms<Row::kDim>(sums[0], eps);
 }
 
 // The last kRopeDims elements of a row lie in its last piece, in the lanes from kFirstLane on.
