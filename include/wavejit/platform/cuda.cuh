@@ -24,9 +24,12 @@ __device__ __forceinline__ unsigned group_mask() {
   constexpr unsigned kLanes = kWidth == 32 ? ~0u : (1u << (kWidth % 32)) - 1;
   return kLanes << (lane_id() & ~(kWidth - 1));
 }
-template <int kWidth, class T>
+// A mask that is a constant spares the instructions that find out who is there.
+template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
-  return __shfl_xor_sync(group_mask<kWidth>(), value, lane_mask, kWidth);
+  const unsigned mask =
+      kWho == Together::kWave ? group_mask<arch::kWaveSize>() : group_mask<kWidth>();
+  return __shfl_xor_sync(mask, value, lane_mask, kWidth);
 }
 template <int kWidth, class T>
 __device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
@@ -103,6 +106,18 @@ __device__ __forceinline__ void wait_for_copies() {
 __device__ __forceinline__ void wait_for_previous_launch() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The same where the first loads' addresses are known, none of them null: computed before the wait
+// instead of behind it, because whether to wait seems to depend on them.
+template <class... Address>
+__device__ __forceinline__ void wait_for_previous_launch(const Address*... addresses) {
+#if __CUDA_ARCH__ >= 900
+  const uint64_t any = (reinterpret_cast<uint64_t>(addresses) | ...);
+  asm volatile(
+      "{\n\t.reg .pred known;\n\tsetp.ne.u64 known, %0, 0;\n\t"
+      "@known griddepcontrol.wait;\n\t}" ::"l"(any)
+      : "memory");
 #endif
 }
 __device__ __forceinline__ void allow_next_launch() {

@@ -23,7 +23,7 @@ unsigned block_z();
 unsigned block_dim_x();
 unsigned grid_dim_x();
 unsigned lane_id();
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 T shuffle_xor(T value, int lane_mask, Site at = Site::here());
 template <int kWidth, class T>
 T shuffle(T value, int source_lane, Site at = Site::here());
@@ -41,6 +41,8 @@ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank);
 void copy_to_shared(void* shared, const void* global);
 void wait_for_copies();
 void wait_for_previous_launch();
+template <class... Address>
+void wait_for_previous_launch(const Address*... addresses);
 void allow_next_launch();
 float fused_multiply_add(float a, float b, float c);
 namespace platform {
