@@ -182,7 +182,7 @@ def test_wrong_arguments() -> None:
         (0, None, {}, TypeError, "q: expected a torch tensor"),
         (1, kv.float(), {}, ValueError, "kv dtype: expected one of bfloat16, float16"),
         (2, weight[:500], {}, ValueError, "weight: "),
-        (3, table[:0], {}, ValueError, "freqs_cis: expected at least one row"),
+        (3, table[:0], {}, ValueError, "freqs_cis: expected at least one position"),
         (4, positions[:2], {}, ValueError, "positions: "),
         (5, loc[:2], {}, ValueError, "out_loc: "),
         (6, cache[:, :100], {}, ValueError, r"cache: FlashMLA.*\[1, 100\]"),

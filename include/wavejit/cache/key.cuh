@@ -16,8 +16,12 @@
 //           Element.
 // Invalid   a location below first_loc or past the last slot is not written. A position outside the
 //           table counts as the nearest one in it.
-// Lanes     a row has RowShape's lanes, kGroupSize, with pieces of 8 dims; the loads of kTokens
-//           rows are on their way together. A scale's group is 8 lanes of one piece.
+// Lanes     of few rows: a row has a block of kFewThreads lanes, each with kFewItems dims. Of many:
+// a
+//           row has RowShape's lanes, kGroupSize, with pieces of 8 dims. Whatever is no load is
+//           computed before the wait for earlier launches; the angles' load alone waits for
+//           another. Lanes of a row that is not stored leave together, so those of a wave that
+//           remain exchange maxima together.
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>
@@ -36,7 +40,6 @@ struct KeyBatch {
   using Row = RawRow<Element, Layout::kDims>;
   using Shape = typename Row::Shape;
   using Tail = RowTail<Element, Layout::kDims, kRopeDims>;
-  using Weights = Pieces<Shape::kItems, Weight>[Shape::kPieces];
   static_assert(Layout::kIsLatent);
 
   CachePages<Layout> cache;
@@ -49,71 +52,109 @@ struct KeyBatch {
   Integers positions;
   Integers loc;
   int64_t tokens;
-  int64_t table_rows;
-  int64_t first_loc;  // 1: slot 0 is not written
+  uint32_t last_position;  // of the table
+  int64_t first_loc;       // 1: slot 0 is not written
   float eps;
 };
 
-// A row in the lanes that hold it: all of them must call it.
-template <class Instance>
-__device__ __forceinline__ void store_key(const KeyBatch<Instance>& p,
-                                          const typename KeyBatch<Instance>::Row& raw,
-                                          const typename KeyBatch<Instance>::Weights& weights,
-                                          int64_t token, int64_t position, int64_t loc, int lane) {
-  using Batch = KeyBatch<Instance>;
-  using Shape = typename Batch::Shape;
-  const int64_t row = clamp_position(position, p.table_rows);
-  auto angles = Batch::Tail::angles(p.angles + row * Batch::kRopeDims, lane);
-  if constexpr (rounds_angles<Instance::kPreset>) angles = round_through<bfloat16>(angles);
-  const float inverse = inverse_rms_of(raw, p.eps);
-#pragma unroll
-  for (int i = 0; i < Shape::kPieces; ++i) {
-    auto y = normalise(raw.piece(i), inverse, widen(weights[i]));
-    if (i == Shape::kPieces - 1 && lane >= Batch::Tail::kFirstLane) y = rotate(y, angles);
-    if constexpr (Instance::kKeepsRows) {
-      store_tile(p.kept + token * p.kept_stride + Shape::dim(i, lane), y);
-    }
-    if constexpr (rounds_source<Instance::kPreset>) y = round_through<bfloat16>(y);
-    if (loc >= p.first_loc) {
-      store_row<typename Batch::Layout, Instance>(p.cache, loc, i * Shape::kLanes + lane, y);
-    }
+// Where a row comes from and goes to, known before anything is loaded.
+template <class Batch>
+struct KeyPlace {
+  const typename Batch::Element* from;
+  const typename Batch::Weight* weight;
+  const uint32_t* position;
+  const uint32_t* target;
+
+  // `dim` is the lane's first.
+  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim)
+      : from(p.kv + token * p.stride + dim),
+        weight(p.weight + dim),
+        position(p.positions.address(token)),
+        target(p.loc.address(token)) {}
+  __device__ __forceinline__ void wait() const {
+    wait_for_previous_launch(from, weight, position, target);
   }
+};
+
+// A lane's dims of a row, normalised and, if they are of the tail, rotated: into the cache, and as
+// a kept row. All lanes of the row must call it. `vector` is which kItems dims of the row they are.
+template <class Batch, int kItems>
+__device__ __forceinline__ void store_key_dims(const Batch& p, int64_t token, int64_t loc,
+                                               int vector, Tile<kItems> y) {
+  using Instance = typename Batch::Instance;
+  if constexpr (Instance::kKeepsRows) {
+    store_tile(p.kept + token * p.kept_stride + vector * kItems, y);
+  }
+  if constexpr (rounds_source<Instance::kPreset>) y = round_through<bfloat16>(y);
+  store_row<typename Batch::Layout, Instance, Together::kWave>(p.cache, loc, vector, y);
 }
 
-// The keys of one block of kThreads lanes, kTokens a lane.
-template <int kThreads, int kTokens, class Instance>
-__device__ __forceinline__ void store_keys(const KeyBatch<Instance>& p, unsigned block) {
-  using Batch = KeyBatch<Instance>;
-  using Shape = typename Batch::Shape;
-  constexpr int kRows = kThreads / Shape::kLanes;
-  const int lane = static_cast<int>(thread_x() % Shape::kLanes);
-  const int64_t first = int64_t{block} * (kRows * kTokens) + thread_x() / Shape::kLanes;
-  wait_for_previous_launch();
+// Angles of the lane's dims, from `first_tail` on in the row; zeros of others.
+template <class Batch, int kItems>
+__device__ __forceinline__ Tile<kItems> key_angles(const Batch& p, const FetchedInteger& position,
+                                                   int dim) {
+  constexpr int kFirst = Batch::Layout::kDims - Batch::kRopeDims;
+  if (dim < kFirst) return {};
+  const uint64_t row = clamp_position(position, p.last_position);
+  auto angles = widen(load_pieces_now<kItems>(p.angles + row * Batch::kRopeDims + (dim - kFirst)));
+  if constexpr (rounds_angles<Batch::Instance::kPreset>) angles = round_through<bfloat16>(angles);
+  return angles;
+}
+
+// The location, or -1 where the call asks for nothing to be stored.
+template <class Batch>
+__device__ __forceinline__ int64_t key_location(const Batch& p, const FetchedInteger& found) {
+  const int64_t loc = found.value();
+  return loc >= p.first_loc ? loc : -1;
+}
+
+// The key of a block of kFewThreads lanes, which is one of few.
+inline constexpr int kFewThreads = 128;
+template <class Batch>
+__device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
+  constexpr int kItems = Batch::Layout::kDims / kFewThreads;
+  __shared__ float partials[kFewThreads / kGroupSize];
+  const int dim = static_cast<int>(thread_x()) * kItems;
+  const KeyPlace<Batch> place(p, block, dim);
   allow_next_launch();
-  int64_t locs[kTokens], positions[kTokens];
-  typename Batch::Row raws[kTokens];
+  place.wait();
+  const FetchedInteger position = p.positions.fetch_now_at(place.position);
+  const FetchedInteger target = p.loc.fetch_now_at(place.target);
+  const auto raw = load_pieces_now<kItems>(place.from);
+  const auto weight = load_pieces_now<kItems>(place.weight);
+  const auto angles = key_angles<Batch, kItems>(p, position, dim);
+  const Tile<kItems> x = widen(raw);
+  const float sum = block_row_sum<kFewThreads>(sum_of_squares(x), partials);
+  const int64_t loc = key_location(p, target);
+  auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
+  if (dim >= Batch::Layout::kDims - Batch::kRopeDims) y = rotate(y, angles);
+  store_key_dims(p, block, loc, static_cast<int>(thread_x()), y);
+}
+
+// The keys of a block of kThreads lanes, of many.
+template <int kThreads, class Batch>
+__device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) {
+  using Shape = typename Batch::Shape;
+  constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
+  const int lane = static_cast<int>(thread_x() % Shape::kLanes);
+  const int64_t token = int64_t{block} * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
+  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane));
+  allow_next_launch();
+  place.wait();
+  if (token >= p.tokens) return;
+  const FetchedInteger position = p.positions.fetch_now_at(place.position);
+  const FetchedInteger target = p.loc.fetch_now_at(place.target);
+  const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
+  const auto angles = key_angles<Batch, kItems>(p, position, Shape::dim(kLast, lane));
+  const int64_t loc = key_location(p, target);
+  const float inverse = inverse_rms_of(raw, p.eps);
+  const auto again = forgotten(raw);
 #pragma unroll
-  for (int k = 0; k < kTokens; ++k) {
-    const int64_t token = first + k * kRows;
-    locs[k] = -1;
-    if (token >= p.tokens) continue;
-    locs[k] = p.loc[token];
-    positions[k] = p.positions[token];
-    raws[k] = load_raw_row<Batch::Layout::kDims>(p.kv + token * p.stride, lane);
-  }
-  typename Batch::Weights weights;
-#pragma unroll
-  for (int i = 0; i < Shape::kPieces; ++i) {
-    weights[i] = load_pieces<Shape::kItems>(p.weight + Shape::dim(i, lane));
-  }
-#pragma unroll
-  for (int k = 0; k < kTokens; ++k) {
-    const int64_t token = first + k * kRows;
-    if (Instance::kKeepsRows ? token >= p.tokens
-                             : locs[k] < p.first_loc || !p.cache.holds(locs[k])) {
-      continue;
-    }
-    store_key(p, raws[k], weights, token, positions[k], locs[k], lane);
+  for (int i = 0; i <= kLast; ++i) {
+    const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
+    auto y = normalise(again.piece(i), inverse, widen(weight));
+    if (i == kLast && lane >= Batch::Tail::kFirstLane) y = rotate(y, angles);
+    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y);
   }
 }
 

@@ -1,6 +1,7 @@
 // A batch of keys among the arguments of a call, and its launch's size.
 #pragma once
 #include <wavejit/cache/arguments.h>
+#include <wavejit/host/heads.h>
 #include <wavejit/cache/key.cuh>
 
 namespace wavejit::host {
@@ -46,10 +47,7 @@ void key_places(Arguments& arguments, OnDevice& device, Size& tokens, KeyBatch<I
   batch.cache = cache_argument<typename Batch::Layout>(arguments, "cache", "cache[1]", device);
   batch.loc = arguments.integers("out_loc", device, tokens);
   batch.tokens = tokens.value;
-  batch.table_rows = rows.value;
-  if (batch.tokens > 0 && batch.table_rows == 0) {
-    fail("ValueError", "freqs_cis: expected at least one row");
-  }
+  if (batch.tokens > 0) batch.last_position = last_position(rows.value);
 }
 
 }  // namespace wavejit::host

@@ -35,8 +35,9 @@ struct WholeHeads {
   using Row = RawRow<Element, Query::kDim>;
   Heads<const Element> heads;
 
-  __device__ __forceinline__ Row load(const Element* head, int lane) const {
-    return load_raw_row<Query::kDim>(head, lane);
+  // `head` with the lane's first element.
+  __device__ __forceinline__ Row load(const Element* head) const {
+    return load_row_pieces<Query::kDim>(head);
   }
 };
 
@@ -55,11 +56,11 @@ struct PartialHeads {
   static constexpr int32_t kInFlight = 4;
   using Part = Pieces<Shape::kItems, Partial>;
 
-  __device__ __forceinline__ Row load(const Partial* head, int lane) const {
+  __device__ __forceinline__ Row load(const Partial* head) const {
     Row row;
 #pragma unroll
     for (int p = 0; p < Shape::kPieces; ++p) {
-      row.pieces[p] = widen(load_pieces<Shape::kItems>(head + Shape::dim(p, lane)));
+      row.pieces[p] = widen(load_pieces<Shape::kItems>(head + Shape::dim(p, 0)));
     }
     for (int32_t first = 1; first < count; first += kInFlight) {
       Part parts[kInFlight][Shape::kPieces];
@@ -68,7 +69,7 @@ struct PartialHeads {
         const Partial* from = head + int64_t{first + k < count ? first + k : count - 1} * stride;
 #pragma unroll
         for (int p = 0; p < Shape::kPieces; ++p) {
-          parts[k][p] = load_pieces<Shape::kItems>(from + Shape::dim(p, lane));
+          parts[k][p] = load_pieces<Shape::kItems>(from + Shape::dim(p, 0));
         }
       }
 #pragma unroll
@@ -97,7 +98,7 @@ struct HeadBatch {
   Heads<Element> out;
   const float* angles;
   Integers positions;
-  int64_t table_rows;
+  uint32_t last_position;  // of the table
   Divisor by_heads;
   uint32_t heads;
   uint32_t rows;  // tokens times heads
@@ -114,38 +115,60 @@ struct HeadPlace {
       : token(p.by_heads.quotient(row)), head(row - token * p.heads) {}
 };
 
-// The tail's tile, of a row of any lanes: rotated by the preset's rules. Not yet rounded.
+// A part of the tail, rotated by the preset's rules. What comes is rounded where they say so, what
+// goes is not.
 template <class Query, int kItems>
-__device__ __forceinline__ Tile<kItems> turned_head(Tile<kItems> y, Tile<kItems> angles) {
-  using Element = typename Query::Element;
-  if constexpr (rounds_before_rotation<Query::kPreset>) y = round_through<Element>(y);
+__device__ __forceinline__ Tile<kItems> turned_head(const Tile<kItems>& y, Tile<kItems> angles) {
   if constexpr (rounds_angles<Query::kPreset>) angles = round_through<bfloat16>(angles);
   return rotate(y, angles);
 }
 
-// A head in the lanes that hold it, all of which must call it. What is neither normalised nor
-// summed nor rotated keeps its bits, also a NaN's.
+// The lane's part of the tail, shared out among a head's lanes: of `rounded` or of `last`, the same
+// piece in fp32.
+template <class Query, class Piece, class Wide>
+__device__ __forceinline__ auto shared_tail(const Piece& rounded, const Wide& last, int lane) {
+  using Element = typename Query::Element;
+  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
+  if constexpr (rounds_before_rotation<Query::kPreset> && sizeof(Element) == 2) {
+    using Words = Vec<uint32_t, Share::kOwned / 2>;
+    const auto mine = Share::template words<2>(bit_cast<Words>(rounded), lane);
+    return widen(bit_cast<Vec<Element, Share::kItems>>(mine));
+  } else {
+    using Words = Vec<float, Share::kOwned>;
+    return widen(Share::template words<1>(bit_cast<Words>(last), lane));
+  }
+}
+
+// A head in the lanes that hold it, all of which must call it: into `to`, with the lane's first
+// element. What is neither normalised nor summed nor rotated keeps its bits, also a NaN's.
 template <class Query, class Row, class Angles>
-__device__ __forceinline__ auto finished_head(const Row& row, const Angles& angles, float eps,
-                                              int lane) {
+__device__ __forceinline__ void finish_head(const Row& row, const Angles& angles, float eps,
+                                            typename Query::Element* to, int lane) {
   using Element = typename Query::Element;
   using Shape = typename Row::Shape;
   using Raw = RawRow<Element, Query::kDim>;
-  using Tail = RowTail<Element, Query::kDim, kHeadRopeDims>;
-  constexpr bool kKeeps = !Query::kNorm && !Row::kIsWide;
+  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
+  constexpr int kLast = Shape::kPieces - 1;
   const float inverse = Query::kNorm ? inverse_rms_of(row, eps) : 1.0f;
+  const Row again = Query::kNorm ? forgotten(row) : row;
   Raw out;
+  Tile<Shape::kItems> y;
 #pragma unroll
-  for (int p = 0; p < Shape::kPieces; ++p) {
-    auto y = row.piece(p);
+  for (int p = 0; p <= kLast; ++p) {
+    y = again.piece(p);
     if constexpr (Query::kNorm) y = normalise(y, inverse);
-    if constexpr (kKeeps) out.pieces[p] = row.pieces[p];
-    if (p == Shape::kPieces - 1 && lane >= Tail::kFirstLane) y = turned_head<Query>(y, angles);
-    if (!kKeeps || (p == Shape::kPieces - 1 && lane >= Tail::kFirstLane)) {
+    if constexpr (!Query::kNorm && !Row::kIsWide) {
+      out.pieces[p] = row.pieces[p];
+    } else {
       out.pieces[p] = narrow<Element>(with_one_nan<Element>(y));
     }
+    if (p < kLast || lane < Share::Tail::kFirstLane) {
+      store_vector(to + Shape::dim(p, 0), out.pieces[p]);
+    }
   }
-  return out;
+  const auto tail = turned_head<Query>(shared_tail<Query>(out.pieces[kLast], y, lane), angles);
+  Element* end = to + Query::kDim - kHeadRopeDims + lane * (Share::kItems - Shape::kItems);
+  store_vector(end, narrow<Element>(with_one_nan<Element>(tail)));
 }
 
 // The heads of one block of kThreads lanes.
@@ -153,19 +176,22 @@ template <class Query, int kThreads, class Source>
 __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsigned block) {
   using Element = typename Query::Element;
   using Shape = typename Source::Row::Shape;
-  using Tail = RowTail<Element, Query::kDim, kHeadRopeDims>;
+  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
   const uint32_t row = block * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
   const int lane = static_cast<int>(thread_x() % Shape::kLanes);
   const HeadPlace at(p, row);
-  const auto* from = p.source.heads.row(at.token, at.head);
-  wait_for_previous_launch();
+  const auto* from = p.source.heads.row(at.token, at.head) + Shape::dim(0, lane);
+  const uint32_t* place = p.positions.address(at.token);
+  const float* table = p.angles + lane * Share::kItems;
   allow_next_launch();
+  wait_for_previous_launch(from, place, table);
   if (row >= p.rows) return;
-  const int64_t position = clamp_position(p.positions[at.token], p.table_rows);
-  const auto head = p.source.load(from, lane);
-  const auto angles = Tail::angles(p.angles + position * kHeadRopeDims, lane);
-  const auto out = finished_head<Query>(head, angles, p.eps, lane);
-  store_raw_row<Query::kDim>(p.out.row(at.token, at.head), lane, out);
+  const FetchedInteger position = p.positions.fetch_at(place);
+  const auto head = p.source.load(from);
+  const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
+  const auto angles = load_pieces_now<Share::kItems>(table + entry);
+  Element* to = p.out.row(at.token, at.head) + Shape::dim(0, lane);
+  finish_head<Query>(head, widen(angles), p.eps, to, lane);
 }
 
 // Only rotation, in place: a lane for each vector of the tails.
@@ -178,12 +204,15 @@ __device__ __forceinline__ void rope_tails(const HeadBatch<Source>& p, unsigned 
   const int dim = static_cast<int>(thread_x() % Tail::kTailLanes) * kItems;
   const HeadPlace at(p, row);
   Element* tail = p.out.row(at.token, at.head) + Query::kDim - kHeadRopeDims + dim;
-  wait_for_previous_launch();
+  const uint32_t* place = p.positions.address(at.token);
+  const float* table = p.angles + dim;
   allow_next_launch();
+  wait_for_previous_launch(tail, place, table);
   if (row >= p.rows) return;
-  const int64_t position = clamp_position(p.positions[at.token], p.table_rows);
+  const FetchedInteger position = p.positions.fetch_at(place);
   const auto x = load_tile<kItems>(tail);
-  const auto angles = widen(load_pieces<kItems>(p.angles + position * kHeadRopeDims + dim));
+  const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
+  const auto angles = widen(load_pieces<kItems>(table + entry));
   store_tile(tail, with_one_nan<Element>(turned_head<Query>(x, angles)));
 }
 

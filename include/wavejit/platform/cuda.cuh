@@ -193,6 +193,65 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
+namespace platform {
+// 1 / sqrt(x) as two correctly rounded steps from one estimate and with one branch, where the
+// compiler's two functions take two of each. Proven over every x by tests/cpp/test_math.py.
+inline constexpr bool kInverseRootProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ float inverse_root(float x) {
+  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;  // about 2^-101 to the largest
+  const uint32_t bits = __float_as_uint(x);
+  if (bits - kLeast > kMost - kLeast) return 1.0f / __fsqrt_rn(x);
+  float estimate;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
+  const float near = x * estimate;
+  const float root = __fmaf_rn(__fmaf_rn(-near, near, x), 0.5f * estimate, near);
+  return __fmaf_rn(__fmaf_rn(-root, estimate, 1.0f), estimate, estimate);
+}
+}  // namespace platform
+
+// The same word as if it came from elsewhere: what was made of it before is made again instead of
+// being kept in registers meanwhile.
+__device__ __forceinline__ uint32_t forgotten(uint32_t word) {
+  asm volatile("" : "+r"(word));
+  return word;
+}
+
+// Asked for where it is written, no later, whatever comes between; of memory that nobody writes
+// meanwhile. Not through the non-coherent path: the assembler moves such loads before the wait for
+// earlier launches.
+template <class Vector>
+__device__ __forceinline__ Vector load_now(const Vector* address) {
+  if constexpr (sizeof(Vector) == 4) {
+    uint32_t raw;
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(raw) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 16) {
+    uint4 raw;
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                 : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else {
+    static_assert(sizeof(Vector) == 8);
+    uint2 raw;
+    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(raw.x), "=r"(raw.y) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  }
+}
+
+// In one access.
+template <class Vector>
+__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
+  if constexpr (sizeof(Vector) == 16) {
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
+                 "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *address = value;
+  }
+}
+
 // Read-only data that is used once: through the non-coherent path, without a place in L1.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
