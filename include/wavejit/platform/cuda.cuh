@@ -216,9 +216,7 @@ __device__ __forceinline__ uint32_t forgotten(uint32_t word) {
   return word;
 }
 
-// Asked for where it is written, no later, whatever comes between; of memory that nobody writes
-// meanwhile. Not through the non-coherent path: the assembler moves such loads before the wait for
-// earlier launches.
+// Asked for where it is written, no later, whatever comes between.
 template <class Vector>
 __device__ __forceinline__ Vector load_now(const Vector* address) {
   if constexpr (sizeof(Vector) == 4) {
@@ -252,24 +250,26 @@ __device__ __forceinline__ void store_whole(Vector* address, const Vector& value
   }
 }
 
-// Read-only data that is used once: through the non-coherent path, without a place in L1.
+// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what is
+// read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait for
+// the previous launch, which may still be writing it.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   if constexpr (sizeof(Vector) == 16) {
     uint4 raw;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
                  : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else if constexpr (sizeof(Vector) == 8) {
     uint2 raw;
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+    asm volatile("ld.global.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
                  : "=r"(raw.x), "=r"(raw.y)
                  : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else if constexpr (sizeof(Vector) == 4) {
     uint32_t raw;
-    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(raw) : "l"(address));
+    asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];" : "=r"(raw) : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else {
     return *address;
