@@ -37,6 +37,7 @@ struct KeyBatch {
   using Element = typename Instance::Element;
   using Weight = typename Instance::Weight;
   static constexpr int kRopeDims = 64;
+  static constexpr int kFirstRopeDim = Layout::kDims - kRopeDims;
   using Row = RawRow<Element, Layout::kDims>;
   using Shape = typename Row::Shape;
   using Tail = RowTail<Element, Layout::kDims, kRopeDims>;
@@ -62,17 +63,20 @@ template <class Batch>
 struct KeyPlace {
   const typename Batch::Element* from;
   const typename Batch::Weight* weight;
+  const float* table;  // the lane's angles in its first row
   const uint32_t* position;
   const uint32_t* target;
 
-  // `dim` is the lane's first.
-  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim)
+  // `dim` is the lane's first, `last_dim` that of its last piece. Lanes without dims of the tail
+  // have the first angles.
+  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim)
       : from(p.kv + token * p.stride + dim),
         weight(p.weight + dim),
+        table(p.angles + (last_dim < Batch::kFirstRopeDim ? 0 : last_dim - Batch::kFirstRopeDim)),
         position(p.positions.address(token)),
         target(p.loc.address(token)) {}
   __device__ __forceinline__ void wait() const {
-    wait_for_previous_launch(from, weight, position, target);
+    wait_for_previous_launch(from, weight, table, position, target);
   }
 };
 
@@ -89,16 +93,13 @@ __device__ __forceinline__ void store_key_dims(const Batch& p, int64_t token, in
   store_row<typename Batch::Layout, Instance, Together::kWave>(p.cache, loc, vector, y);
 }
 
-// Angles of the lane's dims, from `first_tail` on in the row; zeros of others.
-template <class Batch, int kItems>
-__device__ __forceinline__ Tile<kItems> key_angles(const Batch& p, const FetchedInteger& position,
-                                                   int dim) {
-  constexpr int kFirst = Batch::Layout::kDims - Batch::kRopeDims;
-  if (dim < kFirst) return {};
-  const uint64_t row = clamp_position(position, p.last_position);
-  auto angles = widen(load_pieces_now<kItems>(p.angles + row * Batch::kRopeDims + (dim - kFirst)));
-  if constexpr (rounds_angles<Batch::Instance::kPreset>) angles = round_through<bfloat16>(angles);
-  return angles;
+template <int kItems, class Batch>
+__device__ __forceinline__ Tile<kItems> key_angles(const Batch& p, const float* table,
+                                                   const FetchedInteger& position) {
+  const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * Batch::kRopeDims;
+  const auto angles = widen(load_pieces_now<kItems>(table + entry));
+  if constexpr (!rounds_angles<Batch::Instance::kPreset>) return angles;
+  return round_through<bfloat16>(angles);
 }
 
 // The location, or -1 where the call asks for nothing to be stored.
@@ -115,19 +116,19 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   constexpr int kItems = Batch::Layout::kDims / kFewThreads;
   __shared__ float partials[kFewThreads / kGroupSize];
   const int dim = static_cast<int>(thread_x()) * kItems;
-  const KeyPlace<Batch> place(p, block, dim);
+  const KeyPlace<Batch> place(p, block, dim, dim);
   allow_next_launch();
   place.wait();
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
   const FetchedInteger target = p.loc.fetch_now_at(place.target);
   const auto raw = load_pieces_now<kItems>(place.from);
   const auto weight = load_pieces_now<kItems>(place.weight);
-  const auto angles = key_angles<Batch, kItems>(p, position, dim);
+  const auto angles = key_angles<kItems>(p, place.table, position);
   const Tile<kItems> x = widen(raw);
   const float sum = block_row_sum<kFewThreads>(sum_of_squares(x), partials);
   const int64_t loc = key_location(p, target);
   auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
-  if (dim >= Batch::Layout::kDims - Batch::kRopeDims) y = rotate(y, angles);
+  if (dim >= Batch::kFirstRopeDim) y = rotate(y, angles);
   store_key_dims(p, block, loc, static_cast<int>(thread_x()), y);
 }
 
@@ -138,14 +139,14 @@ __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) 
   constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
   const int lane = static_cast<int>(thread_x() % Shape::kLanes);
   const int64_t token = int64_t{block} * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
-  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane));
+  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane), Shape::dim(kLast, lane));
   allow_next_launch();
   place.wait();
   if (token >= p.tokens) return;
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
   const FetchedInteger target = p.loc.fetch_now_at(place.target);
   const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
-  const auto angles = key_angles<Batch, kItems>(p, position, Shape::dim(kLast, lane));
+  const auto angles = key_angles<kItems>(p, place.table, position);
   const int64_t loc = key_location(p, target);
   const float inverse = inverse_rms_of(raw, p.eps);
   const auto again = forgotten(raw);
