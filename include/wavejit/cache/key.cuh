@@ -6,6 +6,7 @@
 //     ...
 //     static constexpr Preset kPreset = Preset::kDefault;  // cache/preset.cuh
 //     static constexpr bool kKeepsRows = false;            // whether `kept` is written too
+//     static constexpr bool kReportsPositions = true;      // in a checked build: core/report.cuh
 //     using Element = bfloat16;                            // of the rows
 //     using Weight = bfloat16;
 //   };
@@ -26,12 +27,13 @@
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 #include <wavejit/norm/row.cuh>
 
 namespace wavejit {
 
 template <class Instance_>
-struct KeyBatch {
+struct KeyBatch : Reports {
   using Instance = Instance_;
   using Layout = CacheLayout<Instance>;
   using Element = typename Instance::Element;
@@ -102,6 +104,16 @@ __device__ __forceinline__ Tile<kItems> key_angles(const Batch& p, const float* 
   return round_through<bfloat16>(angles);
 }
 
+// What a checked build says of a row, by the lane that asks; a position matters where it is stored.
+template <class Batch>
+__device__ __forceinline__ void report_key(const Batch& p, bool asks, int64_t token,
+                                           const FetchedInteger& position, int64_t loc) {
+  const int64_t count = int64_t{p.last_position} + 1;
+  const bool stores = asks && Batch::Instance::kReportsPositions && loc >= 0 && p.cache.holds(loc);
+  report_if(p, asks && loc >= p.cache.capacity, Index::kLocation, loc, token);
+  report_outside_if(p, stores, Index::kPosition, position.value(), count, token);
+}
+
 // The location, or -1 where the call asks for nothing to be stored.
 template <class Batch>
 __device__ __forceinline__ int64_t key_location(const Batch& p, const FetchedInteger& found) {
@@ -127,6 +139,7 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   const Tile<kItems> x = widen(raw);
   const float sum = block_row_sum<kFewThreads>(sum_of_squares(x), partials);
   const int64_t loc = key_location(p, target);
+  if constexpr (kIsChecked) report_key(p, thread_x() == 0, block, position, loc);
   auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
   if (dim >= Batch::kFirstRopeDim) y = rotate(y, angles);
   store_key_dims(p, block, loc, static_cast<int>(thread_x()), y);
@@ -148,12 +161,12 @@ __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) 
   const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
   const auto angles = key_angles<kItems>(p, place.table, position);
   const int64_t loc = key_location(p, target);
+  if constexpr (kIsChecked) report_key(p, lane == 0, token, position, loc);
   const float inverse = inverse_rms_of(raw, p.eps);
-  const auto again = forgotten(raw);
 #pragma unroll
   for (int i = 0; i <= kLast; ++i) {
     const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
-    auto y = normalise(again.piece(i), inverse, widen(weight));
+    auto y = normalise(raw.piece(i), inverse, widen(weight));
     if (i == kLast && lane >= Batch::Tail::kFirstLane) y = rotate(y, angles);
     store_key_dims(p, token, loc, i * Shape::kLanes + lane, y);
   }

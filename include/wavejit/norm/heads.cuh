@@ -22,6 +22,7 @@
 #include <wavejit/core/divisor.cuh>
 #include <wavejit/core/heads.cuh>
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 #include <wavejit/norm/row.cuh>
 
 namespace wavejit {
@@ -92,7 +93,7 @@ struct PartialHeads {
 };
 
 template <class Source>
-struct HeadBatch {
+struct HeadBatch : Reports {
   using Element = typename Source::Element;
   Source source;
   Heads<Element> out;
@@ -114,6 +115,15 @@ struct HeadPlace {
   __device__ __forceinline__ HeadPlace(const Batch& p, uint32_t row)
       : token(p.by_heads.quotient(row)), head(row - token * p.heads) {}
 };
+
+// What a checked build says of a token's position: its first head's first lane does.
+template <class Batch>
+__device__ __forceinline__ void report_head(const Batch& p, const HeadPlace& at, int lane,
+                                            const FetchedInteger& position) {
+  const bool asks = at.head == 0 && lane == 0;
+  const int64_t count = int64_t{p.last_position} + 1;
+  report_outside_if(p, asks, Index::kPosition, position.value(), count, at.token);
+}
 
 // A part of the tail, rotated by the preset's rules. What comes is rounded where they say so, what
 // goes is not.
@@ -150,12 +160,11 @@ __device__ __forceinline__ void finish_head(const Row& row, const Angles& angles
   using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
   constexpr int kLast = Shape::kPieces - 1;
   const float inverse = Query::kNorm ? inverse_rms_of(row, eps) : 1.0f;
-  const Row again = Query::kNorm ? forgotten(row) : row;
   Raw out;
   Tile<Shape::kItems> y;
 #pragma unroll
   for (int p = 0; p <= kLast; ++p) {
-    y = again.piece(p);
+    y = row.piece(p);
     if constexpr (Query::kNorm) y = normalise(y, inverse);
     if constexpr (!Query::kNorm && !Row::kIsWide) {
       out.pieces[p] = row.pieces[p];
@@ -187,6 +196,7 @@ __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsi
   wait_for_previous_launch(from, place, table);
   if (row >= p.rows) return;
   const FetchedInteger position = p.positions.fetch_at(place);
+  if constexpr (kIsChecked) report_head(p, at, lane, position);
   const auto head = p.source.load(from);
   const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
   const auto angles = load_pieces_now<Share::kItems>(table + entry);
@@ -210,6 +220,7 @@ __device__ __forceinline__ void rope_tails(const HeadBatch<Source>& p, unsigned 
   wait_for_previous_launch(tail, place, table);
   if (row >= p.rows) return;
   const FetchedInteger position = p.positions.fetch_at(place);
+  if constexpr (kIsChecked) report_head(p, at, dim, position);
   const auto x = load_tile<kItems>(tail);
   const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
   const auto angles = widen(load_pieces<kItems>(table + entry));

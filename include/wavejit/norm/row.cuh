@@ -33,22 +33,6 @@ struct RawRow {
   __device__ __forceinline__ Tile<Shape::kItems> piece(int p) const { return widen(pieces[p]); }
 };
 
-// The elements again, so that nothing made of them is kept until here.
-template <class Element, int kDim>
-__device__ __forceinline__ RawRow<Element, kDim> forgotten(const RawRow<Element, kDim>& raw) {
-  using Raw = RawRow<Element, kDim>;
-  constexpr int kWords = sizeof(typename Raw::Piece) / sizeof(uint32_t);
-  Raw again;
-#pragma unroll
-  for (int p = 0; p < Raw::Shape::kPieces; ++p) {
-    auto words = bit_cast<Vec<uint32_t, kWords>>(raw.pieces[p]);
-#pragma unroll
-    for (int w = 0; w < kWords; ++w) words.values[w] = forgotten(words.values[w]);
-    again.pieces[p] = bit_cast<typename Raw::Piece>(words);
-  }
-  return again;
-}
-
 // The same places with values that are still fp32.
 template <class Element_, int kDim_>
 struct WideRow {
@@ -60,10 +44,6 @@ struct WideRow {
 
   __device__ __forceinline__ const Tile<Shape::kItems>& piece(int p) const { return pieces[p]; }
 };
-template <class Element, int kDim>
-__device__ __forceinline__ WideRow<Element, kDim> forgotten(const WideRow<Element, kDim>& row) {
-  return row;
-}
 
 // A lane's pieces, of memory that this kernel may write too; `first` has the lane's first element.
 template <int kDim, class Element>

@@ -151,6 +151,12 @@ __device__ __forceinline__ void fence_device() {
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return atomicAdd(address, value);
 }
+__device__ __forceinline__ uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return atomicAdd(reinterpret_cast<unsigned long long*>(address), value);
+}
+__device__ __forceinline__ uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  return atomicMax(reinterpret_cast<unsigned long long*>(address), value);
+}
 
 // Two e4m3 codes of FN, the first in the low byte; a NaN becomes kMax unless it is kept. Proven on
 // the architectures named here by tests/cpp/test_fp8.py.
@@ -194,27 +200,23 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
 namespace platform {
-// 1 / sqrt(x) as two correctly rounded steps from one estimate and with one branch, where the
-// compiler's two functions take two of each. Proven over every x by tests/cpp/test_math.py.
+// 1 / sqrt(x), the root rounded to nearest and then the quotient: the steps that the compiler takes
+// for ordinary numbers, without its branches to what it takes for others. Below 2^-100 all is
+// scaled, which changes no bit; of 0, infinities and NaN the estimate is the result. Proven over
+// every x by tests/cpp/test_math.py.
 inline constexpr bool kInverseRootProven = __CUDA_ARCH__ == 900;
 __device__ __forceinline__ float inverse_root(float x) {
-  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;  // about 2^-101 to the largest
-  const uint32_t bits = __float_as_uint(x);
-  if (bits - kLeast > kMost - kLeast) return 1.0f / __fsqrt_rn(x);
-  float estimate;
+  const bool is_small = x < 0x1p-100f;
+  x = x * (is_small ? 0x1p+100f : 1.0f);
+  float estimate, inverse;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
   const float near = x * estimate;
   const float root = __fmaf_rn(__fmaf_rn(-near, near, x), 0.5f * estimate, near);
-  return __fmaf_rn(__fmaf_rn(-root, estimate, 1.0f), estimate, estimate);
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(root));
+  const float result = __fmaf_rn(__fmaf_rn(-root, inverse, 1.0f), inverse, inverse);
+  return near == near ? result * (is_small ? 0x1p+50f : 1.0f) : estimate;
 }
 }  // namespace platform
-
-// The same word as if it came from elsewhere: what was made of it before is made again instead of
-// being kept in registers meanwhile.
-__device__ __forceinline__ uint32_t forgotten(uint32_t word) {
-  asm volatile("" : "+r"(word));
-  return word;
-}
 
 // Asked for where it is written, no later, whatever comes between.
 template <class Vector>
@@ -250,9 +252,9 @@ __device__ __forceinline__ void store_whole(Vector* address, const Vector& value
   }
 }
 
-// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what is
-// read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait for
-// the previous launch, which may still be writing it.
+// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
+// is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
+// for the previous launch, which may still be writing it.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   if constexpr (sizeof(Vector) == 16) {

@@ -51,6 +51,8 @@ float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
+uint64_t fetch_add(uint64_t* address, uint64_t value);
+uint64_t fetch_max(uint64_t* address, uint64_t value);
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
 inline constexpr bool kBf16InstructionProven = false;
@@ -64,7 +66,6 @@ namespace platform {
 inline constexpr bool kInverseRootProven = false;
 float inverse_root(float x);
 }  // namespace platform
-uint32_t forgotten(uint32_t word);
 template <class Vector>
 Vector load_now(const Vector* address);
 template <class Vector>

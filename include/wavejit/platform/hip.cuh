@@ -134,6 +134,12 @@ __device__ __forceinline__ void fence_device() {
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
+__device__ __forceinline__ uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+__device__ __forceinline__ uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  return __hip_atomic_fetch_max(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
 
 // Two e4m3 codes of the architecture's own flavour, the first in the low byte. Nobody has run
 // tests/cpp/test_fp8.py on such a machine yet, so kernels convert by arithmetic.
@@ -175,7 +181,6 @@ inline constexpr bool kInverseRootProven = false;
 __device__ __forceinline__ float inverse_root(float x) { return 1.0f / square_root(x); }
 }  // namespace platform
 
-__device__ __forceinline__ uint32_t forgotten(uint32_t word) { return word; }
 template <class Vector>
 __device__ __forceinline__ Vector load_now(const Vector* address) {
   return *address;

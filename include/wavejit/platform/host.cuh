@@ -26,13 +26,8 @@ using simt::ballot;
 using simt::lane_id;
 using simt::shuffle;
 using simt::shuffle_up;
+using simt::shuffle_xor;
 using simt::sync_block;
-
-// As on NVIDIA, where a wave has 32 lanes: all of them must be there, not only the group's.
-template <int kWidth, Together kWho = Together::kGroup, class T>
-inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
-  return simt::shuffle_xor<kWidth, kWho == Together::kWave>(value, lane_mask, at);
-}
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
 inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
@@ -77,6 +72,16 @@ inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }
+inline uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+inline uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  uint64_t before = __atomic_load_n(address, __ATOMIC_SEQ_CST);
+  while (before < value && !__atomic_compare_exchange_n(address, &before, value, false,
+                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  }
+  return before;
+}
 
 // The CPU has no such instruction.
 inline constexpr bool kHasFp8Instruction = false;
@@ -93,7 +98,6 @@ inline constexpr bool kInverseRootProven = false;
 inline float inverse_root(float x) { return 1.0f / square_root(x); }
 }  // namespace platform
 
-inline uint32_t forgotten(uint32_t word) { return word; }
 template <class Vector>
 inline Vector load_now(const Vector* address) {
   return *address;

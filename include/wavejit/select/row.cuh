@@ -1,11 +1,12 @@
 // The rows that a selection works on, and what becomes of the selected columns.
 #pragma once
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 #include <wavejit/core/vec.cuh>
 
 namespace wavejit {
 
-struct TopkParams {
+struct TopkParams : Reports {
   const float* scores;
   Integers lengths;
   Integers starts;        // of a row's window, or null: 0
@@ -60,6 +61,21 @@ struct TopkRow {
     raw = p.raw ? p.raw + row * p.k : nullptr;
   }
 
+  // What a checked build says of the row's numbers (core/report.cuh); one lane of the row calls it.
+  __device__ __forceinline__ void report(const TopkParams& p, int64_t row) const {
+    if constexpr (kIsChecked) {
+      if (p.starts.data) {
+        report_outside_if(p, true, Index::kWindowStart, p.starts[row], p.columns + 1, row);
+      }
+      report_outside_if(p, true, Index::kLength, p.lengths[row], int64_t{columns} + 1, row, 0);
+      if (!pages) return;
+      const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+      report_outside_if(p, true, Index::kRequest, request, p.requests, row);
+      report_if(p, page_count > 0 && count > page_count << p.page_bits, Index::kLength, count, row,
+                1);
+    }
+  }
+
   // kCount vectors of scores from `first` on, a multiple of 4, each `step` after the one before;
   // what lies beyond `limit` is -inf. `inside`: all of it is known to lie before it.
   template <int kCount>
@@ -97,6 +113,10 @@ struct TopkRow {
       const int64_t entry = page < page_count ? pages[page] : -1;
       const int64_t inside = column & ((1u << p.page_bits) - 1);
       slot = entry < 0 ? -1 : (entry << p.page_bits) + inside;
+    }
+    if constexpr (kIsChecked) {
+      report_if(p, pages && slot > 0x7fffffff, Index::kPageTable, slot >> p.page_bits,
+                (out - p.out) / p.k, i);
     }
     out[i] = slot > 0x7fffffff || slot < -1 ? -1 : static_cast<int32_t>(slot);
     if (raw) raw[i] = static_cast<int32_t>(column);
