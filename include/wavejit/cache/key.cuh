@@ -82,17 +82,24 @@ struct KeyPlace {
   }
 };
 
-// A lane's dims of a row, normalised and, if they are of the tail, rotated: into the cache, and as
-// a kept row. All lanes of the row must call it. `vector` is which kItems dims of the row they are.
+// A lane's dims of a row, normalised: those of the tail are rotated, all go into the cache, and
+// into a kept row. All lanes of the row must call it. `vector` is which kItems dims of the row they
+// are.
 template <class Batch, int kItems>
 __device__ __forceinline__ void store_key_dims(const Batch& p, int64_t token, int64_t loc,
-                                               int vector, Tile<kItems> y) {
+                                               int vector, const Tile<kItems>& y,
+                                               const Tile<kItems>& angles) {
   using Instance = typename Batch::Instance;
+  const auto turned = [&] {
+    return vector * kItems < Batch::kFirstRopeDim ? y : rotate(y, angles);
+  };
   if constexpr (Instance::kKeepsRows) {
-    store_tile(p.kept + token * p.kept_stride + vector * kItems, y);
+    store_tile(p.kept + token * p.kept_stride + vector * kItems, turned());
   }
-  if constexpr (rounds_source<Instance::kPreset>) y = round_through<bfloat16>(y);
-  store_row<typename Batch::Layout, Instance, Together::kWave>(p.cache, loc, vector, y);
+  Tile<kItems> source = y;
+  if constexpr (rounds_source<Instance::kPreset>) source = round_through<bfloat16>(y);
+  store_row_with<typename Batch::Layout, Instance, Together::kWave>(p.cache, loc, vector, source,
+                                                                    turned);
 }
 
 template <int kItems, class Batch>
@@ -140,9 +147,8 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   const float sum = block_row_sum<kFewThreads>(sum_of_squares(x), partials);
   const int64_t loc = key_location(p, target);
   if constexpr (kIsChecked) report_key(p, thread_x() == 0, block, position, loc);
-  auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
-  if (dim >= Batch::kFirstRopeDim) y = rotate(y, angles);
-  store_key_dims(p, block, loc, static_cast<int>(thread_x()), y);
+  const auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
+  store_key_dims(p, block, loc, static_cast<int>(thread_x()), y, angles);
 }
 
 // The keys of a block of kThreads lanes, of many.
@@ -166,9 +172,8 @@ __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) 
 #pragma unroll
   for (int i = 0; i <= kLast; ++i) {
     const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
-    auto y = normalise(raw.piece(i), inverse, widen(weight));
-    if (i == kLast && lane >= Batch::Tail::kFirstLane) y = rotate(y, angles);
-    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y);
+    const auto y = normalise(raw.piece(i), inverse, widen(weight));
+    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y, angles);
   }
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import not_negative, one_of, tensors
+from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, from_params
@@ -98,8 +98,10 @@ def qk_norm_rope_store(
 
     Returns the queries. Raises ValueError or TypeError naming the argument.
     """
-    tensors(q=q, kv=kv, kv_weight=kv_weight, freqs_cis=freqs_cis, positions=positions)
-    tensors(out_loc=out_loc)
+    q, kv, kv_weight = taken(q=q, kv=kv, kv_weight=kv_weight)
+    freqs_cis, positions, out_loc = taken(
+        freqs_cis=freqs_cis, positions=positions, out_loc=out_loc
+    )
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     kinds = q.dtype if q.dim() == 4 else None, kv.dtype, kv_weight.dtype
     key = (layout, page_size, preset, *kinds, q_eps is None, kv_out is None, kv.get_device())
