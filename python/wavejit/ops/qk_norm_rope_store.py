@@ -99,9 +99,7 @@ def qk_norm_rope_store(
     Returns the queries. Raises ValueError or TypeError naming the argument.
     """
     q, kv, kv_weight = taken(q=q, kv=kv, kv_weight=kv_weight)
-    freqs_cis, positions, out_loc = taken(
-        freqs_cis=freqs_cis, positions=positions, out_loc=out_loc
-    )
+    freqs_cis, positions, out_loc = taken(freqs_cis=freqs_cis, positions=positions, out_loc=out_loc)
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     kinds = q.dtype if q.dim() == 4 else None, kv.dtype, kv_weight.dtype
     key = (layout, page_size, preset, *kinds, q_eps is None, kv_out is None, kv.get_device())
