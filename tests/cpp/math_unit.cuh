@@ -24,6 +24,8 @@ __device__ __forceinline__ float apply(int function, float x, float y) {
     case 3: return maximum(x, y);
     case 4: return minimum(x, y);
     case 6: return softplus(x);
+    case 10: return inverse_square_root(x);
+    case 11: return 1.0f / square_root(x);
     default: return to_float(to_bfloat16(x));
   }
 }

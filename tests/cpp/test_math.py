@@ -16,6 +16,7 @@ from wavejit.testing import assert_same_bytes, inputs
 EXPORTS = ("one", "two", "narrow")
 EXPONENTIAL, WEIGHT, CANONICAL, MAXIMUM, MINIMUM = range(5)
 SOFTPLUS = 6
+INVERSE_ROOT, PLAIN_INVERSE_ROOT = 10, 11
 CHUNK = 1 << 22
 QUIET_NAN = 0x7FC00000
 LEAST_NORMAL = 2.0**-126
@@ -224,3 +225,27 @@ def test_softplus_over_its_range(device: str) -> None:
     special = apply(device, SOFTPLUS, torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0]))
     assert special[0] == torch.inf and special[1] == 0 and special[2].isnan()
     assert special[3] == special[4] == torch.tensor(2.0).log()
+
+
+def test_inverse_square_root(device: str) -> None:
+    """Of floats of every size, as numpy's root and quotient."""
+    x = floats(np.random.default_rng(5).integers(0, 0x7F800001, 1 << 20, dtype=np.uint32))
+    x[:3] = torch.tensor([0.0, float("inf"), 1e-45])
+    with np.errstate(divide="ignore"):
+        expected = np.float32(1) / np.sqrt(x.numpy())
+    assert_same_bytes(apply(device, INVERSE_ROOT, x), torch.from_numpy(expected))
+
+
+def test_inverse_square_root_of_every_float() -> None:
+    """platform::kInverseRootProven may name an architecture only after this passed on it."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    module, step = cpp_unit.load("math_unit", "cuda", *EXPORTS), 1 << 26
+    for start in range(0, 0x7F800000, step):
+        x = torch.arange(start, start + step, dtype=torch.int32, device="cuda").view(torch.float32)
+        ours, plain = torch.empty_like(x), torch.empty_like(x)
+        module.one(x, ours, INVERSE_ROOT)
+        module.one(x, plain, PLAIN_INVERSE_ROOT)
+        ordinary = plain == plain
+        assert torch.equal(ours.view(torch.int32)[ordinary], plain.view(torch.int32)[ordinary])
+        assert bool(ours[~ordinary].isnan().all())

@@ -39,6 +39,10 @@ SIGNATURES: dict[str, tuple[str, str]] = {
         "kv weight freqs_cis positions out_loc cache",
         "eps page_size layout",
     ),
+    "qk_norm_rope_store": (
+        "q kv kv_weight freqs_cis positions out_loc cache",
+        "q_eps kv_eps page_size layout out",
+    ),
     "q_indexer_rope_hadamard_quant": ("q weight weight_scale freqs_cis positions", "out"),
     "rmsnorm_fp8_quant": ("x weight eps", "group_size scale_format scale_layout out"),
     "rope_inplace": ("q k freqs_cis positions", "inverse"),

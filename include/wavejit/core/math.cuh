@@ -10,6 +10,15 @@ namespace wavejit {
 using platform::maximum;
 using platform::minimum;
 
+// 1 / sqrt(x): the root rounded to nearest, then the quotient.
+__device__ __forceinline__ float inverse_square_root(float x) {
+  if constexpr (platform::kInverseRootProven) {
+    return platform::inverse_root(x);
+  } else {
+    return 1.0f / square_root(x);
+  }
+}
+
 // 2^n as a factor, for n in [-126, 127].
 __device__ __forceinline__ float power_of_two(int n) {
   return bit_cast<float>(static_cast<uint32_t>(n + 127) << 23);

@@ -199,6 +199,58 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
+namespace platform {
+// 1 / sqrt(x), the root rounded to nearest and then the quotient: the steps that the compiler takes
+// for ordinary numbers, with one branch to what it takes for others instead of two. Proven over
+// every x by tests/cpp/test_math.py.
+inline constexpr bool kInverseRootProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ float inverse_root(float x) {
+  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;  // about 2^-101 to the largest
+  const uint32_t bits = __float_as_uint(x);
+  if (__builtin_expect(bits - kLeast > kMost - kLeast, false)) return 1.0f / __fsqrt_rn(x);
+  float estimate, inverse;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
+  const float near = x * estimate;
+  const float root = __fmaf_rn(__fmaf_rn(-near, near, x), 0.5f * estimate, near);
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(root));
+  return __fmaf_rn(__fmaf_rn(-root, inverse, 1.0f), inverse, inverse);
+}
+}  // namespace platform
+
+// Asked for where it is written, no later, whatever comes between.
+template <class Vector>
+__device__ __forceinline__ Vector load_now(const Vector* address) {
+  if constexpr (sizeof(Vector) == 4) {
+    uint32_t raw;
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(raw) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 16) {
+    uint4 raw;
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                 : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else {
+    static_assert(sizeof(Vector) == 8);
+    uint2 raw;
+    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(raw.x), "=r"(raw.y) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  }
+}
+
+// In one access.
+template <class Vector>
+__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
+  if constexpr (sizeof(Vector) == 16) {
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
+                 "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *address = value;
+  }
+}
+
 // Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
 // is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
 // for the previous launch, which may still be writing it.

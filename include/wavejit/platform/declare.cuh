@@ -62,6 +62,14 @@ uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);
 }  // namespace platform
 float square_root(float value);
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+float inverse_root(float x);
+}  // namespace platform
+template <class Vector>
+Vector load_now(const Vector* address);
+template <class Vector>
+void store_whole(Vector* address, const Vector& value);
 template <class Vector>
 Vector load_once(const Vector* address);
 template <class Vector>

@@ -176,7 +176,19 @@ __device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, floa
 }
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+__device__ __forceinline__ float inverse_root(float x) { return 1.0f / square_root(x); }
+}  // namespace platform
 
+template <class Vector>
+__device__ __forceinline__ Vector load_now(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
+  *address = value;
+}
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   return *address;

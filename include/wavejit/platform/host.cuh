@@ -93,7 +93,19 @@ uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);
 }  // namespace platform
 inline float square_root(float value) { return __builtin_sqrtf(value); }
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+inline float inverse_root(float x) { return 1.0f / square_root(x); }
+}  // namespace platform
 
+template <class Vector>
+inline Vector load_now(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+inline void store_whole(Vector* address, const Vector& value) {
+  *address = value;
+}
 template <class Vector>
 inline Vector load_once(const Vector* address) {
   return *address;
