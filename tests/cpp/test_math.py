@@ -15,7 +15,7 @@ from wavejit.testing import assert_same_bytes, inputs
 
 EXPORTS = ("one", "two", "narrow")
 EXPONENTIAL, WEIGHT, CANONICAL, MAXIMUM, MINIMUM = range(5)
-SOFTPLUS = 6
+SOFTPLUS, RECIPROCAL, SILU, PLAIN_SILU = range(6, 10)
 INVERSE_ROOT, PLAIN_INVERSE_ROOT = 10, 11
 CHUNK = 1 << 22
 QUIET_NAN = 0x7FC00000
@@ -158,6 +158,44 @@ def test_softmax_weight(device: str) -> None:
     exact = np.exp(rising.double().numpy())
     assert (weights.diff() >= 0).all() and (weights > 0).all()
     assert (weights.double().numpy() <= np.maximum(exact * (1 + 2e-6), 2.0**-142)).all()
+
+
+# -- quotients without a branch --------------------------------------------------------------------
+
+
+def fractions() -> Iterator[Any]:
+    """Every fp32 from 1 to 2, and the same at other exponents from 2^-90 to 2^90."""
+    for start in range(0, 1 << 23, CHUNK):
+        fraction = np.arange(start, start + CHUNK, dtype=np.uint32)
+        yield floats(fraction | np.uint32(127 << 23))
+        yield floats(fraction | (37 + fraction % 181) << np.uint32(23))
+
+
+def test_reciprocal_of_every_fraction(device: str) -> None:
+    for x in fractions():
+        assert_same_bytes(apply(device, RECIPROCAL, x), torch.from_numpy(np.float32(1) / x.numpy()))
+
+
+@pytest.mark.parametrize("divisor", [448, 240, 224])
+def test_divided_by_of_every_fraction(device: str, divisor: int) -> None:
+    for x in fractions():
+        expected = torch.from_numpy(x.numpy() / np.float32(divisor))
+        assert_same_bytes(apply(device, divisor, x), expected)
+    ends = torch.tensor([1e-10, 1e-4, torch.finfo(torch.float32).max])
+    expected = torch.from_numpy(ends.numpy() / np.float32(divisor))
+    assert_same_bytes(apply(device, divisor, ends), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_shorter_silu_of_every_gate(device: str, dtype: Any) -> None:
+    """All numbers of the dtype up to 64: the same bits as the plain formula, signs of zeros too."""
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype).float()
+    gate = every[every.abs() <= 64]
+    ones = torch.ones_like(gate)
+    for up in (ones, -ones, inputs.normal(1, gate.shape, 3.0).to(dtype).float(), 0 * ones):
+        expected = apply(device, SILU, gate, up)
+        assert_same_bytes(apply(device, PLAIN_SILU, gate, up), expected)
+        assert_same_bytes(apply("cpu", SILU, gate, up), expected)
 
 
 # -- conversions -----------------------------------------------------------------------------------

@@ -132,6 +132,9 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return fminf(a, b); }
+// Into [0, 1]; no NaN.
+__device__ __forceinline__ float saturate(float value) { return __saturatef(value); }
+inline constexpr bool kNanIsQuick = __CUDA_ARCH__ >= 800;
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   float result;
@@ -195,6 +198,58 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
   asm("min.s16x2 %0, %0, %1;" : "+r"(pair) : "r"(0x7fc07fc0));
 #endif
   return pair;
+}
+
+// 1 / x but for the last places. That it becomes the nearest float by the steps of core/math.cuh
+// has been proven on the architectures named here by tests/cpp/test_math.py.
+inline constexpr bool kReciprocalProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ float reciprocal_estimate(float x) {
+  float estimate;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
+  return estimate;
+}
+
+// Four of the bytes of a (0 to 3) and b (4 to 7), the lowest first: a digit of the selector each.
+template <uint32_t kSelector>
+__device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
+  return __byte_perm(a, b, kSelector);
+}
+
+// Two bf16 or fp16 in a word; a NaN wins against a number. What has the larger magnitude comes back
+// with any sign.
+inline constexpr bool kHasPairs = __CUDA_ARCH__ >= 900;
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("min.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
+}
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_maximum(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
+}
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("max.NaN.xorsign.abs.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("max.NaN.xorsign.abs.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
 }
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
@@ -278,7 +333,15 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
 }
 template <class Vector>
 __device__ __forceinline__ void store_once(Vector* address, Vector value) {
-  *address = value;
+  if constexpr (sizeof(Vector) == 16) {  // nvcc may take the assignment of a vector apart
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};"
+                 :
+                 : "l"(address), "r"(raw.x), "r"(raw.y), "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *address = value;
+  }
 }
 
 }  // namespace wavejit

@@ -48,6 +48,8 @@ float fused_multiply_add(float a, float b, float c);
 namespace platform {
 float maximum(float a, float b);
 float minimum(float a, float b);
+float saturate(float value);
+inline constexpr bool kNanIsQuick = false;
 float maximum_or_nan(float a, float b);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
@@ -60,6 +62,17 @@ uint32_t bf16_pair(float first, float second);
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);
+inline constexpr bool kReciprocalProven = false;
+float reciprocal_estimate(float x);
+template <uint32_t kSelector>
+uint32_t pick_bytes(uint32_t a, uint32_t b);
+inline constexpr bool kHasPairs = false;
+template <bool kIsBf16>
+uint32_t pair_minimum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_maximum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 float square_root(float value);
 namespace platform {

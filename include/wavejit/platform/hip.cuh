@@ -121,6 +121,11 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
+// Into [0, 1]; no NaN.
+__device__ __forceinline__ float saturate(float value) {
+  return __builtin_amdgcn_fmed3f(value, 0.0f, 1.0f);
+}
+inline constexpr bool kNanIsQuick = false;
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;
@@ -174,6 +179,29 @@ __device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, floa
   second = pair[1];
 #endif
 }
+
+// Nobody has run tests/cpp/test_math.py on such a machine yet: kernels divide.
+inline constexpr bool kReciprocalProven = false;
+__device__ __forceinline__ float reciprocal_estimate(float x) { return 1.0f / x; }
+
+// Four of the bytes of a (0 to 3) and b (4 to 7), the lowest first: a digit of the selector each.
+template <uint32_t kSelector>
+__device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
+  const uint64_t all = uint64_t{b} << 32 | a;
+  uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i) {
+    picked |= static_cast<uint32_t>(all >> 8 * (kSelector >> 4 * i & 7u) & 0xffu) << 8 * i;
+  }
+  return picked;
+}
+
+inline constexpr bool kHasPairs = false;
+template <bool kIsBf16>
+uint32_t pair_minimum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_maximum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
 namespace platform {
