@@ -155,3 +155,23 @@ def test_wrong_arguments() -> None:
     for wrong, options, error, text in cases:
         with pytest.raises(error, match=text):
             wavejit.convert_cache(wrong, **options)
+
+
+def test_from_one_layout_to_another(device: str) -> None:
+    """The documented form: two layouts that differ in their flavour alone."""
+    source, target = FlashMLA(64, "fn"), FlashMLA(64, "fnuz")
+    cache = inputs.integers(3, (2, 37440), 0, 256, torch.uint8)
+    one, two = cache.clone().to(device), cache.clone().to(device)
+    assert wavejit.convert_cache(one, source, target) is one
+    wavejit.convert_cache(two, layout=source, to="fnuz")
+    assert_same_bytes(one, two)
+    expected = reference.convert_cache(cache.clone(), source, target)
+    assert_same_bytes(one, expected)
+    for wrong in (FlashMLA(32, "fnuz"), Indexer(64, "fnuz")):
+        with pytest.raises(ValueError, match="dst_layout: expected FlashMLA.* but for its flavour"):
+            wavejit.convert_cache(one, source, wrong)
+    with pytest.raises(ValueError, match="has flavour fn already"):
+        wavejit.convert_cache(one, source, source)
+    for given, options in (((source,), {}), ((), {"layout": source}), ((source,), {"to": "fnuz"})):
+        with pytest.raises(TypeError, match="src_layout and dst_layout, or layout and to"):
+            wavejit.convert_cache(one, *given, **options)

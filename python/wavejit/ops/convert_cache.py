@@ -36,9 +36,17 @@ def variants(arch: Arch, model: str) -> list[KernelSpec]:
 
 
 def convert_cache(
-    cache: Any, *, layout: Any, to: str, page_size: int | None = None, out: Any = None
+    cache: Any,
+    src_layout: Any = None,
+    dst_layout: Any = None,
+    *,
+    layout: Any = None,
+    to: str | None = None,
+    page_size: int | None = None,
+    out: Any = None,
 ) -> Any:
-    """Every slot of `cache`, which has `layout`, with the same values in flavour `to`.
+    """Every slot of `cache`, which has `layout`, with the same values in flavour `to`; or from
+    `src_layout` to `dst_layout`, which differ in nothing but their flavour.
 
     cache: the tensor (or pair) that `layout` describes, which says its flavour now (one left open
     is that of the device); to: "fn" or "fnuz". out: another cache of the same shape, whose bytes
@@ -55,10 +63,11 @@ def convert_cache(
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     other, fourth = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
     tensors(cache=first, out=other)
-    key = layout, page_size, to, first.get_device(), archs._host
+    asked = src_layout, dst_layout, layout, to, page_size
+    key = *asked, first.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
-        found = _prepare(key, first, layout, page_size, to)
+        found = _prepare(key, first, *_chosen(first, *asked))
     run, whole = found
     try:
         run(first, second, other, fourth)
@@ -67,19 +76,39 @@ def convert_cache(
     return target
 
 
-def _prepare(key: Any, first: Any, layout: Any, page_size: int | None, to: str) -> tuple[Any, Any]:
-    whole = pages.settled(layout, page_size, first)
+def _chosen(
+    first: Any, source: Any, target: Any, layout: Any, to: str | None, page_size: int | None
+) -> tuple[Any, str]:
+    """The layout with nothing left open and the flavour that it gets, from either pair."""
+    if source is None and target is None and layout is not None and to is not None:
+        return pages.settled(layout, page_size, first), to
+    if source is None or target is None or layout is not None or to is not None:
+        raise TypeError("convert_cache: expected src_layout and dst_layout, or layout and to")
+    whole, made = (pages.settled(one, page_size, first) for one in (source, target))
+    if (whole.KIND, whole.page_size, whole.TILE) != (made.KIND, made.page_size, made.TILE):
+        raise ValueError(f"dst_layout: expected {whole} but for its flavour, got {made}")
+    return whole, str(made.flavour)
+
+
+def _prepare(key: Any, first: Any, whole: Any, to: str) -> tuple[Any, Any]:
     module = module_for(spec(whole, to), first)
     _ready[(*key[:-1], archs._host)] = found = (module.run, whole)
     return found
 
 
 def convert_cache_reference(
-    cache: Any, *, layout: Any, to: str, page_size: int | None = None, out: Any = None
+    cache: Any,
+    src_layout: Any = None,
+    dst_layout: Any = None,
+    *,
+    layout: Any = None,
+    to: str | None = None,
+    page_size: int | None = None,
+    out: Any = None,
 ) -> Any:
     """`convert_cache` slot by slot in numpy; everything on the CPU."""
     first = cache[0] if isinstance(cache, (tuple, list)) else cache
-    whole = pages.settled(layout, page_size, first)
+    whole, to = _chosen(first, src_layout, dst_layout, layout, to, page_size)
     target = cache if out is None else out
     source, written = pages.Bytes(whole, cache), pages.Bytes(whole, target)
     for place in range(source.capacity):
