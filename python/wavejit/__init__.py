@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _SUBMODULES = {
     "arch": "wavejit.jit.arch",
     "gcn": "wavejit.gcn",
+    "layouts": "wavejit.layouts",
     "ops": "wavejit.ops",
     "reference": "wavejit.reference",
     "testing": "wavejit.testing",

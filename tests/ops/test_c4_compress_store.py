@@ -17,7 +17,7 @@ from wavejit.layouts import FlashMLA
 
 
 @pytest.mark.parametrize("is_decode", STEPS)
-@pytest.mark.parametrize("layout", ["FlashMLA", "Bf16Rows", "Indexer-shuffled"])
+@pytest.mark.parametrize("layout", ["FlashMLA", "Bf16Rows", "Indexer-shuffled", "IndexerFp4"])
 def test_one_launch_gives_the_bytes_of_two(device: str, layout: str, is_decode: bool) -> None:
     store_runs.check_one_launch(device, layout, 4, is_decode)
 
@@ -32,7 +32,7 @@ def test_a_large_step_equals_small_ones(device: str) -> None:
 
 def test_the_reference_is_close(device: str) -> None:
     """float64 and the kernel: at most one byte in a hundred differs, by rounding ties."""
-    for layout in ("FlashMLA", "Indexer"):
+    for layout in ("FlashMLA", "Indexer", "IndexerFp4"):
         batch = Batch(4, LAYOUTS[layout], False, seed=5)
         cache, _ = fused(device, batch)
         defined = batch.cache()
@@ -42,7 +42,7 @@ def test_the_reference_is_close(device: str) -> None:
         )  # fmt: skip
         wrong = int((cache[0] != defined).sum())
         changed = int((defined != batch.cache()).sum())
-        assert changed > 500 and wrong <= max(2, changed // 100), (wrong, changed)
+        assert changed > 300 and wrong <= max(2, changed // 100), (wrong, changed)
 
 
 def call(**changed: Any) -> Any:

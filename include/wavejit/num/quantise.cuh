@@ -25,9 +25,7 @@ namespace wavejit {
 //     static constexpr NanRule kNan = NanRule::kMax;
 //   };
 
-__device__ __forceinline__ float magnitude(float value) {
-  return __builtin_fabsf(value);
-}
+__device__ __forceinline__ float magnitude(float value) { return __builtin_fabsf(value); }
 
 // For values that are no NaN and not below +0.
 struct Larger {
@@ -109,6 +107,25 @@ __device__ __forceinline__ Vec<uint32_t, kItems / 8> encode_fp4_tile(const Tile<
     words.values[w] = fp4_encode_8(scaled);
   }
   return words;
+}
+
+// Of four values: half a word.
+__device__ __forceinline__ uint16_t encode_fp4_half(const Tile<4>& tile, float factor) {
+  uint32_t half = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) half |= fp4_encode(tile.values[i] * factor) << 4 * i;
+  return static_cast<uint16_t>(half);
+}
+
+template <int kItems>
+__device__ __forceinline__ Tile<kItems> decode_fp4_tile(const Vec<uint32_t, kItems / 8>& words,
+                                                        float scale) {
+  Tile<kItems> tile;
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) {
+    tile.values[i] = fp4_decode(words.values[i / 8] >> i % 8 * 4) * scale;
+  }
+  return tile;
 }
 
 }  // namespace wavejit

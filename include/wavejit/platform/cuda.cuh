@@ -199,9 +199,9 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
-// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what is
-// read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait for
-// the previous launch, which may still be writing it.
+// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
+// is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
+// for the previous launch, which may still be writing it.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   if constexpr (sizeof(Vector) == 16) {

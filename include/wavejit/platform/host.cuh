@@ -26,13 +26,8 @@ using simt::ballot;
 using simt::lane_id;
 using simt::shuffle;
 using simt::shuffle_up;
+using simt::shuffle_xor;
 using simt::sync_block;
-
-// As on NVIDIA, where a wave has 32 lanes: all of them must be there, not only the group's.
-template <int kWidth, Together kWho = Together::kGroup, class T>
-inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
-  return simt::shuffle_xor<kWidth, kWho == Together::kWave>(value, lane_mask, at);
-}
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
 inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {

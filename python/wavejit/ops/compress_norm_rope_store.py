@@ -13,14 +13,16 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import one_of
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
+from wavejit.layouts import from_params
 from wavejit.rotation import angles_of
 
 __all__ = ["compress_norm_rope_store"]
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
-def spec(layout: Any, input: str, weight: str, ratio: int) -> KernelSpec:
+def spec(layout: Any, input: str, weight: str, ratio: int, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, the dtypes, the ratio."""
+    layout = from_params(layout, constants)
     one_of("kv dtype", input, finishing.DTYPES)
     one_of("norm_weight dtype", weight, finishing.DTYPES)
     one_of("ratio", ratio, finishing.RATIOS)
@@ -36,7 +38,7 @@ def spec(layout: Any, input: str, weight: str, ratio: int) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """The latent of both ratios and the indexer's keys, from fp32 rows."""
+    """The latent of both ratios and the indexer's keys in both formats, from fp32 rows."""
     return [
         spec(layout, "float", "float", ratio) for ratio, layout in finishing.served_layouts(arch)
     ]
