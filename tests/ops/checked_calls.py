@@ -70,6 +70,18 @@ def queries(device: str, bad: bool, eps: float | None = 1e-6) -> list[Any]:
     return [wavejit.q_norm_rope(q, angles(100, device), positions, eps=eps, out=out)]
 
 
+def queries_and_keys(device: str, bad: bool) -> list[Any]:
+    """A token's position is that of its query too, so it counts though its key goes nowhere."""
+    q, kv = inputs.normal(1, (4, 3, 512)).bfloat16(), inputs.normal(2, (4, 512)).bfloat16()
+    weight, cache = inputs.normal(3, (512,)), LAYOUT.empty(SLOTS, device=device)
+    positions = integers([0, 100, 99, -1] if bad else [0, 50, 99, 1])
+    loc = integers([1, -1, SLOTS if bad else 3, 4])
+    given = [q, kv, weight, inputs.uniform(7, (100, 64), -1, 1), positions, loc]
+    options = {"q_eps": 1e-6, "kv_eps": 1e-6, "page_size": 64, "layout": LAYOUT}
+    given = [tensor.to(device) for tensor in given]
+    return [wavejit.qk_norm_rope_store(*given, cache, **options), cache]
+
+
 def rotated(device: str, bad: bool) -> list[Any]:
     return queries(device, bad, None)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import checked_calls as calls
 
+import wavejit
+
 # the kernel's name, or how it begins, and the index -> how many, the first row, its value there
 Expected = dict[tuple[str, str], tuple[int, int, int]]
 PAGE, PLACE, TOKEN = "page in the plan", "state location in the plan", "token or count in the plan"
@@ -99,6 +101,14 @@ CASES: dict[str, tuple[calls.Call, Expected]] = {
         {("online_commit", "request"): (1, 1, 3), ("online_commit", "accepted"): (1, 2, 3)},
     ),
 }
+if "qk_norm_rope_store" in wavejit.kernels():
+    CASES["queries-and-keys"] = (
+        calls.queries_and_keys,
+        {
+            ("qk_norm_rope_store", "positions"): (2, 1, 100),
+            ("qk_norm_rope_store", "location"): (1, 2, 128),
+        },
+    )
 for _ratio in (4, 128):
     _last, _name = 4 * _ratio, f"c{_ratio}"
     CASES[f"{_name}-step"] = (
