@@ -1,6 +1,7 @@
 // NVIDIA's device pass. Masks name only the lanes of one group, so groups of a warp may diverge.
 #pragma once
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 
 namespace wavejit {
 

@@ -2,6 +2,7 @@
 // Shuffles go through ds_bpermute with the lane's address in its wave of 32 or 64.
 #pragma once
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))

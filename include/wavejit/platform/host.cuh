@@ -3,6 +3,7 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 #include <wavejit/simt/launch.h>
 
 #define __global__ __attribute__((visibility("hidden")))
