@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from wavejit.check import one_of
 
 
 class Preset(NamedTuple):
@@ -20,3 +22,10 @@ PRESETS = {
     "cuda": Preset(source=False, angles=False, head_first=True),
     "amd": Preset(source=True, angles=True, head_first=False),
 }
+
+
+def preset_name(preset: Any) -> str:
+    """The preset's name, in lower case; ValueError for what names none."""
+    name = preset.lower() if isinstance(preset, str) else preset
+    one_of("preset", name, tuple(PRESETS))
+    return str(name)

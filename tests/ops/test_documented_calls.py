@@ -105,6 +105,11 @@ def _arguments() -> dict[str, Any]:
         "ape": inputs.normal(11, (8, 128)).numpy(),
         "candidates": inputs.normal(12, (3, 8, 64)).numpy(),
         "floats": np.zeros((6, 512), dtype=np.float32),
+        "queries": inputs.normal(13, (6, 2, 512)).half().numpy(),
+        "indexer": inputs.normal(14, (6, 2, 128)).half().numpy(),
+        "weights": inputs.normal(15, (6, 2)).half().numpy(),
+        "kv": inputs.normal(16, (6, 512)).half().numpy(),
+        "half": inputs.normal(17, (512,)).half().numpy(),
     }
 
 
@@ -118,8 +123,13 @@ def _finishing(a: dict[str, Any]) -> dict[str, Any]:
     return {**given, "ratio": 4, "eps": 1e-6, "cache": a["fp4"], "layout": _FP4}
 
 
+def _keys(a: dict[str, Any]) -> tuple[Any, ...]:
+    return a["kv"], a["half"], a["table"], a["positions"], a["loc"], a["latent"]
+
+
 Call = Callable[[dict[str, Any]], Any]
 _LATENT, _FP4 = FlashMLA(5, "fn"), IndexerFp4(5)
+_LATENT_EPS: dict[str, Any] = {"q_eps": 1e-6, "kv_eps": 1e-6, "layout": _LATENT}
 CALLS: dict[str, Call] = {
     "store_cache": lambda a: wavejit.store_cache(
         a["x"], a["latent"], a["loc"], layout=FlashMLA(flavour="fn"), page_size=5
@@ -154,6 +164,16 @@ CALLS: dict[str, Call] = {
     "compress_store": lambda a: wavejit.compress_store(
         a["state"], a["rows"], a["ape"], _plan(a), head_dim=128, **_finishing(a)
     ),
+    "q_norm_rope": lambda a: wavejit.q_norm_rope(
+        a["queries"], a["table"], a["positions"], eps=1e-6, out=a["queries"]
+    ),
+    "k_norm_rope_store": lambda a: wavejit.k_norm_rope_store(*_keys(a), eps=1e-6, layout=_LATENT),
+    "qk_norm_rope_store": lambda a: wavejit.qk_norm_rope_store(
+        a["queries"], *_keys(a), **_LATENT_EPS, out=a["queries"], kv_out=a["kv"]
+    ),
+    "q_indexer_rope_hadamard_quant": lambda a: wavejit.q_indexer_rope_hadamard_quant(
+        a["indexer"], a["weights"], 0.011, a["table"], a["positions"], flavour="fn"
+    ),
     "silu_mul_quant": lambda a: wavejit.silu_mul_quant(
         a["gates"], a["counts"], group_size=128, scale_format="fp32", limit=None, flavour="fn"
     ),
@@ -173,7 +193,7 @@ def test_tensors_of_another_library(name: str) -> None:
         made = [[part[0] for part in parts] for parts in made]
     for one, other in zip(*made, strict=True):
         assert_same_bytes(one, other)
-    for key in ("latent", "fp4", "x", "heads", "floats", "ids", "state", "pooled"):
+    for key in ("latent", "fp4", "x", "heads", "floats", "ids", "state", "pooled", "queries", "kv"):
         assert_same_bytes(torch.from_numpy(theirs[key]), ours[key], key)
 
 

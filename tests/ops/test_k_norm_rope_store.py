@@ -174,6 +174,7 @@ def test_wrong_arguments() -> None:
         (4, loc[:2], {}, ValueError, "out_loc: "),
         (4, None, {}, TypeError, "out_loc: expected a torch tensor"),
         (0, kv, {"preset": "fast"}, ValueError, "preset: expected one of default, cuda, amd"),
+        (0, kv, {"preset": 3}, ValueError, "preset: expected one of default, cuda, amd, got 3"),
         (0, kv, {"layout": Indexer(64, "fn")}, ValueError, "layout: expected one of 512 dims"),
         (0, kv, {"layout": "x"}, TypeError, "layout: expected one of wavejit.layouts"),
         (0, kv, {"eps": -1.0}, ValueError, "eps"),

@@ -135,6 +135,31 @@ def test_special_values(device: str, dtype: Any, dim: int) -> None:
     assert int(got[2, 0].count_nonzero()) == 0
 
 
+@pytest.mark.parametrize("dim, dtype, eps", INSTANCES)
+def test_many_heads(device: str, dim: int, dtype: Any, eps: float | None) -> None:
+    """More than a launch of few has: the bytes of the tokens one by one, whatever is in them."""
+    q = queries(61, 9, dim, dtype)
+    q[3, 2, 17], q[5, 8, dim - 3], q[7, 0] = float("nan"), float("-inf"), 0.0
+    q[9, 4], q[60, 8] = 3e4, float("inf")
+    positions = torch.arange(61) * 7 - 40
+    whole = run(device, q, positions, eps).cpu()
+    parts = [run(device, q[i : i + 1], positions[i : i + 1], eps).cpu() for i in range(61)]
+    assert_same_bytes(whole, torch.cat(parts))
+    assert_same_bytes(whole, reference.q_norm_rope(q, TABLE, positions, eps=eps))
+
+
+@pytest.mark.parametrize("preset", ["default", "amd"])
+def test_zeros_without_an_epsilon(device: str, preset: str) -> None:
+    """Zero times infinity is the one quiet NaN, in few heads and in many."""
+    for tokens in (1, 70):
+        q = queries(tokens, 9, 512)
+        q[tokens // 2, 4] = 0.0
+        where = TABLE.to(device), torch.arange(tokens, device=device)
+        got = wavejit.q_norm_rope(q.to(device), *where, eps=0.0, preset=preset).cpu()
+        assert bool((got[tokens // 2, 4].view(torch.int16) == 0x7FC0).all())
+        assert int(got.isnan().sum()) == 512
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 299), st.integers(0, 1 << 30), st.sampled_from(DIMS))
 def test_a_heads_length_is_kept(position: int, seed: int, dim: int) -> None:
@@ -167,6 +192,8 @@ def test_wrong_arguments() -> None:
         ((q, TABLE, None), {}, TypeError, "positions: expected a torch tensor, got NoneType"),
         ((q, TABLE, positions), {"eps": -1.0}, ValueError, "eps: expected a finite number"),
         ((q, TABLE, positions), {"eps": "1"}, TypeError, "eps: expected a number"),
+        ((q, TABLE, positions), {"preset": None}, ValueError, "preset: .* default, .*got None"),
+        ((q, TABLE, positions), {"out": 3}, TypeError, "out: expected a torch tensor, got int"),
         ((q, TABLE, positions), {"out": q[:2]}, ValueError, "out: wrong shape"),
         ((q, TABLE, positions), {"out": q.float()}, TypeError, "out: wrong dtype"),
         ((q, TABLE, positions), {"out": q[:1].expand(3, 2, 128)}, ValueError, "out: .*overlap"),

@@ -80,13 +80,13 @@ def test_as_the_reference(device: str, name: str, count: int, heads: int, splits
 
 
 @pytest.mark.parametrize("name", ["flashmla-64", "flashmla-100", "rows"])
-@pytest.mark.parametrize("heads", [8, 16])
-def test_as_its_two_parts(device: str, name: str, heads: int) -> None:
-    """Every preset and rotation alone, in place and not."""
+@pytest.mark.parametrize("count, heads", [(50, 8), (127, 16), (300, 3)])
+def test_as_its_two_parts(device: str, name: str, count: int, heads: int) -> None:
+    """Every preset and rotation alone, in place and not; few heads and keys, few keys, many."""
     layout, preset, q_eps = layout_of(name), CASES[name][2], CASES[name][4]
-    q, kv, weight, table, positions = (t.to(device) for t in made(127, heads, name))
-    loc = inputs.permutation(8, 200)[:127].to(device)
-    ours, other = (layout.empty(200, device=device) for _ in range(2))
+    q, kv, weight, table, positions = (t.to(device) for t in made(count, heads, name))
+    loc = inputs.permutation(8, 400)[:count].to(device)
+    ours, other = (layout.empty(400, device=device) for _ in range(2))
     expected = wavejit.q_norm_rope(q, table, positions, eps=q_eps, preset=preset)
     wavejit.k_norm_rope_store(
         kv, weight, table, positions, loc, other, eps=EPS, layout=layout, preset=preset

@@ -49,6 +49,21 @@ __device__ __forceinline__ Vec<T, kSize> narrow(Tile<kSize> tile) {
   }
 }
 
+// The same of values none of which is a NaN.
+template <class T, int kSize>
+__device__ __forceinline__ Vec<T, kSize> narrow_numbers(Tile<kSize> tile) {
+  if constexpr (is_bfloat16<T> && kSize % 2 == 0) {
+    Vec<uint32_t, kSize / 2> words;
+#pragma unroll
+    for (int i = 0; i < kSize / 2; ++i) {
+      words.values[i] = to_bfloat16_2_of_numbers(tile.values[2 * i], tile.values[2 * i + 1]);
+    }
+    return bit_cast<Vec<T, kSize>>(words);
+  } else {
+    return narrow<T>(tile);
+  }
+}
+
 // A result on its way to memory as T: fp32 gets the one quiet NaN here, other types by rounding.
 template <class T, int kSize>
 __device__ __forceinline__ Tile<kSize> with_one_nan(Tile<kSize> tile) {

@@ -33,6 +33,17 @@ __device__ __forceinline__ uint32_t to_bfloat16_2(float first, float second) {
   }
 }
 
+// The same of two that are no NaN.
+__device__ __forceinline__ uint32_t to_bfloat16_2_of_numbers(float first, float second) {
+  if constexpr (platform::kBf16InstructionProven) {
+    return platform::bf16_pair_of_numbers(first, second);
+  } else {
+    const uint32_t low = bit_cast<uint32_t>(first), high = bit_cast<uint32_t>(second);
+    const uint32_t rounded = low + 0x7fffu + (low >> 16 & 1u);
+    return rounded >> 16 | ((high + 0x7fffu + (high >> 16 & 1u)) & 0xffff0000u);
+  }
+}
+
 // Exact; subnormals through a multiplication, NaN payloads as they are.
 __device__ __forceinline__ float to_float(float16 value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;

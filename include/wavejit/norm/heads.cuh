@@ -15,8 +15,9 @@
 //           rotated before they are rounded, by angles rounded to bf16: cache/preset.cuh. Partial
 //           heads are summed in fp32: ((x_0 + x_1) + x_2) + ..., each sum rounded.
 // Invalid   a position outside the table counts as the nearest one in it.
-// Lanes     a head has RowShape's lanes, at most kGroupSize; all its loads are on their way
-//           together. Whatever is no load is computed before the wait for earlier launches.
+// Lanes     a head has RowShape's lanes, at most as many as the kernel says; all its loads are on
+//           their way together. Whatever is no load is computed before the wait for earlier
+//           launches. All lanes of a wave that have a head exchange values together.
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/core/divisor.cuh>
@@ -33,12 +34,15 @@ inline constexpr int kHeadRopeDims = 64;
 template <class Query>
 struct WholeHeads {
   using Element = typename Query::Element;
-  using Row = RawRow<Element, Query::kDim>;
+  static constexpr bool kIsPartial = false;
+  template <int kMostLanes>
+  using Row = RawRow<Element, Query::kDim, kMostLanes>;
   Heads<const Element> heads;
 
   // `head` with the lane's first element.
-  __device__ __forceinline__ Row load(const Element* head) const {
-    return load_row_pieces<Query::kDim>(head);
+  template <int kMostLanes>
+  __device__ __forceinline__ Row<kMostLanes> load(const Element* head) const {
+    return load_row_pieces<Query::kDim, kMostLanes>(head);
   }
 };
 
@@ -46,8 +50,9 @@ struct WholeHeads {
 template <class Query, class Partial>
 struct PartialHeads {
   using Element = typename Query::Element;
-  using Row = WideRow<Element, Query::kDim>;
-  using Shape = typename Row::Shape;
+  static constexpr bool kIsPartial = true;
+  template <int kMostLanes>
+  using Row = WideRow<Element, Query::kDim, kMostLanes>;
   Heads<const Partial> heads;
   int64_t stride;  // elements from one partial result to the next
   int32_t count;
@@ -55,10 +60,12 @@ struct PartialHeads {
   // So many loads of each piece are on their way together; those past the last result read it
   // again.
   static constexpr int32_t kInFlight = 4;
-  using Part = Pieces<Shape::kItems, Partial>;
 
-  __device__ __forceinline__ Row load(const Partial* head) const {
-    Row row;
+  template <int kMostLanes>
+  __device__ __forceinline__ Row<kMostLanes> load(const Partial* head) const {
+    using Shape = typename Row<kMostLanes>::Shape;
+    using Part = Pieces<Shape::kItems, Partial>;
+    Row<kMostLanes> row;
 #pragma unroll
     for (int p = 0; p < Shape::kPieces; ++p) {
       row.pieces[p] = widen(load_pieces<Shape::kItems>(head + Shape::dim(p, 0)));
@@ -82,12 +89,13 @@ struct PartialHeads {
   }
 
  private:
-  __device__ __forceinline__ static void add(Row& row, const Part (&parts)[Shape::kPieces]) {
+  template <class Wide, class Part, int kPieces>
+  __device__ __forceinline__ static void add(Wide& row, const Part (&parts)[kPieces]) {
 #pragma unroll
-    for (int p = 0; p < Shape::kPieces; ++p) {
+    for (int p = 0; p < kPieces; ++p) {
       const auto part = widen(parts[p]);
 #pragma unroll
-      for (int i = 0; i < Shape::kItems; ++i) row.pieces[p].values[i] += part.values[i];
+      for (int i = 0; i < Wide::Shape::kItems; ++i) row.pieces[p].values[i] += part.values[i];
     }
   }
 };
@@ -133,75 +141,133 @@ __device__ __forceinline__ Tile<kItems> turned_head(const Tile<kItems>& y, Tile<
   return rotate(y, angles);
 }
 
-// The lane's part of the tail, shared out among a head's lanes: of `rounded` or of `last`, the same
-// piece in fp32.
-template <class Query, class Piece, class Wide>
-__device__ __forceinline__ auto shared_tail(const Piece& rounded, const Wide& last, int lane) {
+// What a lane rotates of a head: as many dims of the tail as every other lane. Where heads are few
+// it loads them besides its pieces, which is sooner done with; where they are many it gets them
+// from the lanes that have them, which takes fewer instructions; partial results are not summed
+// twice.
+template <class Row, int kMostLanes>
+inline constexpr bool loads_tail = !Row::kIsWide && kMostLanes == kGroupSize;
+template <class Query, class Share>
+using TailShare = Vec<typename Query::Element, Share::kItems>;
+
+// A head's last piece, of which the tail is made.
+template <class Element, int kItems>
+struct HeadEnd {
+  Vec<Element, kItems> rounded;
+  Tile<kItems> wide;
+};
+
+// The lane's share of the tail, of the last piece or of the same in fp32.
+template <class Query, class Share, class End>
+__device__ __forceinline__ auto exchanged_tail(const End& end, int lane) {
   using Element = typename Query::Element;
-  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
   if constexpr (rounds_before_rotation<Query::kPreset> && sizeof(Element) == 2) {
     using Words = Vec<uint32_t, Share::kOwned / 2>;
-    const auto mine = Share::template words<2>(bit_cast<Words>(rounded), lane);
-    return widen(bit_cast<Vec<Element, Share::kItems>>(mine));
+    const auto mine = Share::template words<2, Together::kWave>(bit_cast<Words>(end.rounded), lane);
+    return widen(bit_cast<TailShare<Query, Share>>(mine));
   } else {
     using Words = Vec<float, Share::kOwned>;
-    return widen(Share::template words<1>(bit_cast<Words>(last), lane));
+    return widen(Share::template words<1, Together::kWave>(bit_cast<Words>(end.wide), lane));
   }
+}
+
+template <class Element, bool kAreNumbers, int kItems>
+__device__ __forceinline__ Vec<Element, kItems> round_head(const Tile<kItems>& y) {
+  if constexpr (kAreNumbers) return narrow_numbers<Element>(y);
+  return narrow<Element>(with_one_nan<Element>(y));
+}
+
+// The lane's share of the tail before its rotation.
+template <class Query, bool kAreNumbers, int kItems>
+__device__ __forceinline__ Tile<kItems> finish_tail(
+    const Vec<typename Query::Element, kItems>& share, float inverse) {
+  Tile<kItems> y = widen(share);
+  if constexpr (Query::kNorm) y = normalise(y, inverse);
+  if constexpr (!Query::kNorm || !rounds_before_rotation<Query::kPreset>) return y;
+  return widen(round_head<typename Query::Element, kAreNumbers>(y));
+}
+
+// y, all but the tail stored. What is neither normalised nor summed keeps its bits, also a NaN's.
+template <class Query, bool kAreNumbers, class Row>
+__device__ __forceinline__ auto store_head(const Row& row, float inverse,
+                                           typename Query::Element* to, int lane) {
+  using Element = typename Query::Element;
+  using Shape = typename Row::Shape;
+  using Tail = typename Row::template SharedTailOf<kHeadRopeDims>::Tail;
+  constexpr int kLast = Shape::kPieces - 1;
+  HeadEnd<Element, Shape::kItems> end;
+#pragma unroll
+  for (int p = 0; p <= kLast; ++p) {
+    end.wide = row.piece(p);
+    if constexpr (Query::kNorm) end.wide = normalise(end.wide, inverse);
+    if constexpr (!Query::kNorm && !Row::kIsWide) {
+      end.rounded = row.pieces[p];
+    } else {
+      end.rounded = round_head<Element, kAreNumbers>(end.wide);
+    }
+    if (p < kLast || lane < Tail::kFirstLane) store_vector(to + Shape::dim(p, 0), end.rounded);
+  }
+  return end;
+}
+
+// Whether a row with this inverse root mean square has no NaN: all of its elements are finite then,
+// and none of them times the inverse is 0 times infinity.
+__device__ __forceinline__ bool gives_numbers(float inverse) {
+  return bit_cast<uint32_t>(inverse) - 1 < 0x7f7fffffu;  // above 0, below infinity
 }
 
 // A head in the lanes that hold it, all of which must call it: into `to`, with the lane's first
-// element. What is neither normalised nor summed nor rotated keeps its bits, also a NaN's.
-template <class Query, class Row, class Angles>
-__device__ __forceinline__ void finish_head(const Row& row, const Angles& angles, float eps,
+// element. `share` is its share of the tail where it has loaded one.
+template <class Query, bool kHasShare, class Share, class Row, class Angles>
+__device__ __forceinline__ void finish_head(const Row& row, const TailShare<Query, Share>& share,
+                                            const Angles& angles, float eps,
                                             typename Query::Element* to, int lane) {
   using Element = typename Query::Element;
   using Shape = typename Row::Shape;
-  using Raw = RawRow<Element, Query::kDim>;
-  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
-  constexpr int kLast = Shape::kPieces - 1;
-  const float inverse = Query::kNorm ? inverse_rms_of(row, eps) : 1.0f;
-  Raw out;
-  Tile<Shape::kItems> y;
-#pragma unroll
-  for (int p = 0; p <= kLast; ++p) {
-    y = row.piece(p);
-    if constexpr (Query::kNorm) y = normalise(y, inverse);
-    if constexpr (!Query::kNorm && !Row::kIsWide) {
-      out.pieces[p] = row.pieces[p];
-    } else {
-      out.pieces[p] = narrow<Element>(with_one_nan<Element>(y));
-    }
-    if (p < kLast || lane < Share::Tail::kFirstLane) {
-      store_vector(to + Shape::dim(p, 0), out.pieces[p]);
-    }
+  const float inverse = Query::kNorm ? inverse_rms_of<Together::kWave>(row, eps) : 1.0f;
+  HeadEnd<Element, Shape::kItems> end;
+  Tile<Share::kItems> tail;
+  if (Query::kNorm && __builtin_expect(gives_numbers(inverse), true)) {
+    end = store_head<Query, true>(row, inverse, to, lane);
+    if constexpr (kHasShare) tail = finish_tail<Query, true>(share, inverse);
+  } else {
+    end = store_head<Query, false>(row, inverse, to, lane);
+    if constexpr (kHasShare) tail = finish_tail<Query, false>(share, inverse);
   }
-  const auto tail = turned_head<Query>(shared_tail<Query>(out.pieces[kLast], y, lane), angles);
-  Element* end = to + Query::kDim - kHeadRopeDims + lane * (Share::kItems - Shape::kItems);
-  store_vector(end, narrow<Element>(with_one_nan<Element>(tail)));
+  if constexpr (!kHasShare) tail = exchanged_tail<Query, Share>(end, lane);
+  tail = turned_head<Query>(tail, angles);
+  store_vector(to + Share::from_piece(lane), narrow<Element>(with_one_nan<Element>(tail)));
 }
 
-// The heads of one block of kThreads lanes.
-template <class Query, int kThreads, class Source>
+// The heads of one block of kThreads lanes, at most kMostLanes for each.
+template <class Query, int kThreads, int kMostLanes, class Source>
 __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsigned block) {
   using Element = typename Query::Element;
-  using Shape = typename Source::Row::Shape;
-  using Share = SharedTail<Element, Query::kDim, kHeadRopeDims>;
+  using Row = typename Source::template Row<kMostLanes>;
+  using Shape = typename Row::Shape;
+  using Share = typename Row::template SharedTailOf<kHeadRopeDims>;
   const uint32_t row = block * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
   const int lane = static_cast<int>(thread_x() % Shape::kLanes);
   const HeadPlace at(p, row);
   const auto* from = p.source.heads.row(at.token, at.head) + Shape::dim(0, lane);
+  constexpr bool kLoadsTail = loads_tail<Row, kMostLanes>;
+  const auto* tail_from = from + (kLoadsTail ? Share::from_piece(lane) : 0);
   const uint32_t* place = p.positions.address(at.token);
   const float* table = p.angles + lane * Share::kItems;
   allow_next_launch();
-  wait_for_previous_launch(from, place, table);
+  wait_for_previous_launch(from, tail_from, place, table);
   if (row >= p.rows) return;
-  const FetchedInteger position = p.positions.fetch_at(place);
+  const FetchedInteger position = p.positions.fetch_now_at(place);
   if constexpr (kIsChecked) report_head(p, at, lane, position);
-  const auto head = p.source.load(from);
+  const Row head = p.source.template load<kMostLanes>(from);
+  TailShare<Query, Share> share{};
+  if constexpr (kLoadsTail) {
+    share = load_now(reinterpret_cast<const TailShare<Query, Share>*>(tail_from));
+  }
   const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
   const auto angles = load_pieces_now<Share::kItems>(table + entry);
   Element* to = p.out.row(at.token, at.head) + Shape::dim(0, lane);
-  finish_head<Query>(head, widen(angles), p.eps, to, lane);
+  finish_head<Query, kLoadsTail, Share>(head, share, widen(angles), p.eps, to, lane);
 }
 
 // Only rotation, in place: a lane for each vector of the tails.

@@ -26,15 +26,17 @@ __device__ __forceinline__ unsigned group_mask() {
   return kLanes << (lane_id() & ~(kWidth - 1));
 }
 // A mask that is a constant spares the instructions that find out who is there.
+template <int kWidth, Together kWho>
+__device__ __forceinline__ unsigned meeting_mask() {
+  return kWho == Together::kWave ? group_mask<arch::kWaveSize>() : group_mask<kWidth>();
+}
 template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
-  const unsigned mask =
-      kWho == Together::kWave ? group_mask<arch::kWaveSize>() : group_mask<kWidth>();
-  return __shfl_xor_sync(mask, value, lane_mask, kWidth);
+  return __shfl_xor_sync(meeting_mask<kWidth, kWho>(), value, lane_mask, kWidth);
 }
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
-  return __shfl_sync(group_mask<kWidth>(), value, source_lane, kWidth);
+  return __shfl_sync(meeting_mask<kWidth, kWho>(), value, source_lane, kWidth);
 }
 template <int kWidth, class T>
 __device__ __forceinline__ T shuffle_up(T value, int delta, Site = Site::here()) {
@@ -192,10 +194,16 @@ __device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, floa
 // largest of all halves as signed integers; no number is above 0x7f80. Proven by
 // tests/cpp/test_fp8.py.
 inline constexpr bool kBf16InstructionProven = __CUDA_ARCH__ == 900;
-__device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
+__device__ __forceinline__ uint32_t bf16_pair_of_numbers(float first, float second) {
   uint32_t pair = 0;
 #if __CUDA_ARCH__ >= 900
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+#endif
+  return pair;
+}
+__device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
+  uint32_t pair = bf16_pair_of_numbers(first, second);
+#if __CUDA_ARCH__ >= 900
   asm("min.s16x2 %0, %0, %1;" : "+r"(pair) : "r"(0x7fc07fc0));
 #endif
   return pair;
@@ -301,6 +309,10 @@ __device__ __forceinline__ void store_whole(Vector* address, const Vector& value
     const uint4 raw = __builtin_bit_cast(uint4, value);
     asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
                  "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else if constexpr (sizeof(Vector) == 8) {
+    const uint2 raw = __builtin_bit_cast(uint2, value);
+    asm volatile("st.global.v2.u32 [%0], {%1,%2};" ::"l"(address), "r"(raw.x), "r"(raw.y)
                  : "memory");
   } else {
     *address = value;

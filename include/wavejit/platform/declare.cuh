@@ -25,7 +25,7 @@ unsigned grid_dim_x();
 unsigned lane_id();
 template <int kWidth, Together kWho = Together::kGroup, class T>
 T shuffle_xor(T value, int lane_mask, Site at = Site::here());
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 T shuffle(T value, int source_lane, Site at = Site::here());
 template <int kWidth, class T>
 T shuffle_up(T value, int delta, Site at = Site::here());
@@ -58,6 +58,7 @@ uint64_t fetch_max(uint64_t* address, uint64_t value);
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
 inline constexpr bool kBf16InstructionProven = false;
+uint32_t bf16_pair_of_numbers(float first, float second);
 uint32_t bf16_pair(float first, float second);
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);

@@ -57,7 +57,7 @@ __device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::he
   static_assert(kWidth <= arch::kWaveSize);
   return from_lane(value, lane_id() ^ static_cast<unsigned>(lane_mask));
 }
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
   static_assert(kWidth <= arch::kWaveSize);
   const unsigned first = lane_id() & ~(kWidth - 1u);
@@ -158,6 +158,7 @@ inline constexpr bool kHasFp8Instruction = false;
 #endif
 inline constexpr bool kFp8InstructionProven = false;
 inline constexpr bool kBf16InstructionProven = false;
+__device__ __forceinline__ uint32_t bf16_pair_of_numbers(float, float) { return 0; }
 __device__ __forceinline__ uint32_t bf16_pair(float, float) { return 0; }
 template <int kMax, bool kKeepsNan>
 __device__ __forceinline__ uint32_t fp8_pair(float first, float second) {

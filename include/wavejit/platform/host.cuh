@@ -3,8 +3,8 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <wavejit/platform/together.cuh>
 #include <wavejit/simt/launch.h>
+#include <wavejit/platform/together.cuh>
 
 #define __global__ __attribute__((visibility("hidden")))
 #define __device__
@@ -91,6 +91,7 @@ inline uint64_t fetch_max(uint64_t* address, uint64_t value) {
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
 inline constexpr bool kBf16InstructionProven = false;
+inline uint32_t bf16_pair_of_numbers(float, float) { return 0; }
 inline uint32_t bf16_pair(float, float) { return 0; }
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);

@@ -108,15 +108,16 @@ inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
 }
 
 // `source_lane` counts from the group's first lane.
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 inline T shuffle(T value, int source_lane, Site at = Site::here()) {
+  constexpr int kMeeting = kWho == Together::kWave ? static_cast<int>(kWave) : kWidth;
   Lane& me = *current_lane();
   if (static_cast<unsigned>(source_lane) >= static_cast<unsigned>(kWidth)) [[unlikely]] {
     fail_outside(me, source_lane, kWidth, {at, Kind::kShuffle});
   }
   const unsigned first = me.lane & ~(static_cast<unsigned>(kWidth) - 1);
   const unsigned source = first + static_cast<unsigned>(source_lane);
-  return read_lane(me, level_of<kWidth>(), value, source, Kind::kShuffle, at);
+  return read_lane(me, level_of<kMeeting>(), value, source, Kind::kShuffle, at);
 }
 
 // The lanes of a group below `delta` keep their value.

@@ -11,7 +11,7 @@ from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, from_params
-from wavejit.presets import PRESETS
+from wavejit.presets import PRESETS, preset_name
 from wavejit.rotation import ROPE_DIMS, angles_of, clamped, rotated
 from wavejit.rounding import normalised, rounded
 
@@ -29,10 +29,9 @@ def spec(
     **constants: Any,
 ) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, dtypes, and the preset."""
-    layout, preset = from_params(layout, constants), preset.lower()
+    layout, preset = from_params(layout, constants), preset_name(preset)
     one_of("kv dtype", element, DTYPES)
     one_of("weight dtype", weight, WEIGHTS)
-    one_of("preset", preset, tuple(PRESETS))
     if layout.DIMS != 512:
         raise ValueError(f"layout: expected one of 512 dims, got {layout}")
     return kernel_spec(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import not_negative, one_of, tensors
+from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.presets import PRESETS
+from wavejit.presets import PRESETS, preset_name
 from wavejit.rotation import ROPE_DIMS, angles_of, clamped, rotated
 from wavejit.rounding import normalised, rounded
 
@@ -21,9 +21,8 @@ _ready: dict[Any, Callable[..., Any]] = {}
 
 def spec(element: str, dim: int = 512, norm: bool = True, preset: str = "default") -> KernelSpec:
     """One instance: the queries' dtype and head dim; norm: False where they are only rotated."""
-    preset = preset.lower()
+    preset = preset_name(preset)
     one_of("q dtype", element, DTYPES)
-    one_of("preset", preset, tuple(PRESETS))
     one_of("q's head dim", dim, DIMS)
     return kernel_spec(
         "q_norm_rope",
@@ -60,7 +59,7 @@ def q_norm_rope(
 
     Returns out. Raises ValueError or TypeError naming the argument.
     """
-    tensors(q=q, freqs_cis=freqs_cis, positions=positions, **({} if out is None else {"out": out}))
+    q, freqs_cis, positions = taken(q=q, freqs_cis=freqs_cis, positions=positions)
     key = q.dtype, q.shape[-1], eps is None, preset, q.get_device(), archs._host
     run = _ready.get(key)
     if run is None:
@@ -70,7 +69,8 @@ def q_norm_rope(
         import torch
 
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    run(q, out, angles_of(freqs_cis), positions, 0.0 if eps is None else not_negative("eps", eps))
+    (into,) = taken(out=out)
+    run(q, into, angles_of(freqs_cis), positions, 0.0 if eps is None else not_negative("eps", eps))
     return out
 
 
@@ -109,7 +109,8 @@ def finished(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every dtype, two head dims, rotation alone, in place and not; the preset that differs."""
+    """Every dtype, two head dims, rotation alone, in place and not; the preset that differs; many
+    heads, some of which are not finite."""
     from functools import partial
 
     cases: list[tuple[str, int, float | None, bool]] = [("bfloat16", 512, 1e-6, False)]
@@ -121,7 +122,18 @@ def golden_cases() -> dict[str, Callable[[Any], str]]:
         )
         for dtype, dim, eps, inplace in cases
     }
-    return {**found, "q_norm_rope-amd": partial(_golden, "bfloat16", 512, 1e-6, False, "amd")}
+    found["q_norm_rope-amd"] = partial(_golden, "bfloat16", 512, 1e-6, False, "amd")
+    return {**found, "q_norm_rope-many": _golden_many}
+
+
+def _golden_many(device: Any) -> str:
+    from wavejit.ops.rope_table import rope_table
+    from wavejit.testing import digest, inputs
+
+    q = inputs.normal(3, (9, 64, 512)).bfloat16()
+    q[2, 5, 300], q[4, 63, 511], q[6, 0] = float("nan"), float("inf"), 0.0
+    table, positions = rope_table(70, base=10000.0), inputs.integers(4, (9,), -20, 90)
+    return digest(q_norm_rope(q.to(device), table.to(device), positions.to(device), eps=1e-6))
 
 
 def _golden(

@@ -11,7 +11,7 @@ from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, from_params
-from wavejit.presets import PRESETS
+from wavejit.presets import preset_name
 from wavejit.rotation import angles_of
 from wavejit.rounding import rounded
 
@@ -40,11 +40,10 @@ def spec(
     source = str(constants.pop("source", ""))
     if "Partial" in source:
         partial = source.removesuffix(">").rpartition(" ")[2]
-    layout, preset = from_params(layout, constants), preset.lower()
+    layout, preset = from_params(layout, constants), preset_name(preset)
     one_of("kv dtype", element, DTYPES)
     one_of("weight dtype", weight, WEIGHTS)
     one_of("partial q dtype", partial, PARTIALS)
-    one_of("preset", preset, tuple(PRESETS))
     if layout.DIMS != 512:
         raise ValueError(f"layout: expected one of 512 dims, got {layout}")
     return kernel_spec(
@@ -109,7 +108,8 @@ def qk_norm_rope_store(
         import torch
 
         out = torch.empty(q.shape[-3:], dtype=kv.dtype, device=q.device)
-    given = q, out, kv, kv_weight, kv_out, angles_of(freqs_cis), positions
+    (into,), (kept,) = taken(out=out), (None,) if kv_out is None else taken(kv_out=kv_out)
+    given = q, into, kv, kv_weight, kept, angles_of(freqs_cis), positions
     scale = 0.0 if q_eps is None else not_negative("q_eps", q_eps)
     rest = out_loc, scale, not_negative("kv_eps", kv_eps), skip_zero
     try:
