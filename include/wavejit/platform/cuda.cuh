@@ -42,10 +42,33 @@ __device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
   return (lanes & group_mask<kWidth>()) >> (lane_id() & ~(kWidth - 1));
 }
 __device__ __forceinline__ void sync_block(Site = Site::here()) { __syncthreads(); }
+// What the lanes of the group did in shared memory before is seen by all of them afterwards.
+template <int kWidth>
+__device__ __forceinline__ void sync_group(Site = Site::here()) {
+  __syncwarp(group_mask<kWidth>());
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = true;
+template <class T>
+__device__ __forceinline__ T& block_storage() {
+  extern __shared__ uint4 wavejit_storage[];
+  return *reinterpret_cast<T*>(wavejit_storage);
+}
 
 // Counters and bits in shared memory; what was there before comes back.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return atomicAdd(shared, value);
+}
+// By one lane of a group: the compiler does not gather what other lanes would add.
+__device__ __forceinline__ uint32_t add_alone(uint32_t* shared, uint32_t value) {
+  uint32_t before;
+  asm volatile("atom.shared.add.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(value)
+               : "memory");
+  return before;
 }
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return atomicOr(shared, value);
@@ -64,19 +87,58 @@ __device__ __forceinline__ void wait_for_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
 }
-// What lies at this address in the shared memory of the cluster's block `rank`.
-__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank) {
+// What lies at this address in the shared memory of the cluster's block `rank`: 4 or 16 bytes.
+template <class T>
+__device__ __forceinline__ T load_in_cluster(const T* shared, unsigned rank) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 16);
 #if __CUDA_ARCH__ >= 900
-  uint32_t value;
-  asm volatile(
-      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
-      "ld.shared::cluster.u32 %0, [there];\n\t}"
-      : "=r"(value)
-      : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
-      : "memory");
-  return value;
+  const uint32_t here = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  if constexpr (sizeof(T) == 16) {
+    uint4 raw;
+    asm volatile(
+        "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %4, %5;\n\t"
+        "ld.shared::cluster.v4.u32 {%0,%1,%2,%3}, [there];\n\t}"
+        : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+        : "r"(here), "r"(rank)
+        : "memory");
+    return __builtin_bit_cast(T, raw);
+  } else {
+    uint32_t raw;
+    asm volatile(
+        "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+        "ld.shared::cluster.u32 %0, [there];\n\t}"
+        : "=r"(raw)
+        : "r"(here), "r"(rank)
+        : "memory");
+    return __builtin_bit_cast(T, raw);
+  }
 #else
   return *shared;
+#endif
+}
+// Adds to what lies at this address in the shared memory of the cluster's block `rank`, or replaces it.
+__device__ __forceinline__ void add_in_cluster(uint32_t* shared, unsigned rank, uint32_t value) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
+      "red.shared::cluster.add.u32 [there], %2;\n\t}" ::"r"(
+          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+      "r"(rank), "r"(value)
+      : "memory");
+#else
+  atomicAdd(shared, value);
+#endif
+}
+__device__ __forceinline__ void store_in_cluster(uint64_t* shared, unsigned rank, uint64_t value) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
+      "st.shared::cluster.u64 [there], %2;\n\t}" ::"r"(
+          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+      "r"(rank), "l"(value)
+      : "memory");
+#else
+  *shared = value;
 #endif
 }
 
@@ -117,6 +179,21 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return fminf(a, b); }
+// NaN becomes -inf.
+__device__ __forceinline__ float nan_as_least(float a) {
+  float result;
+  asm("max.f32 %0, %1, 0fFF800000;" : "=f"(result) : "f"(a));
+  return result;
+}
+// The sum over 32 lanes, in one instruction.
+inline constexpr bool kHasGroupSum = __CUDA_ARCH__ >= 800;
+__device__ __forceinline__ uint32_t group_sum(uint32_t value) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_add_sync(group_mask<32>(), value);
+#else
+  return value;
+#endif
+}
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   float result;

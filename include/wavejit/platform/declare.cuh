@@ -32,12 +32,25 @@ T shuffle_up(T value, int delta, Site at = Site::here());
 template <int kWidth>
 uint64_t ballot(bool value, Site at = Site::here());
 void sync_block(Site at = Site::here());
+template <int kWidth>
+void sync_group(Site at = Site::here());
+#if defined(WAVEJIT_TARGET_CUDA)
+inline constexpr bool kStorageIsLaunched = true;
+#else
+inline constexpr bool kStorageIsLaunched = false;
+#endif
+template <class T>
+T& block_storage();
 uint32_t atomic_add(uint32_t* shared, uint32_t value);
+uint32_t add_alone(uint32_t* shared, uint32_t value);
 uint32_t atomic_or(uint32_t* shared, uint32_t value);
 inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
 void arrive_at_cluster();
 void wait_for_cluster();
-uint32_t load_in_cluster(const uint32_t* shared, unsigned rank);
+template <class T>
+T load_in_cluster(const T* shared, unsigned rank);
+void add_in_cluster(uint32_t* shared, unsigned rank, uint32_t value);
+void store_in_cluster(uint64_t* shared, unsigned rank, uint64_t value);
 void copy_to_shared(void* shared, const void* global);
 void wait_for_copies();
 void wait_for_previous_launch();
@@ -47,6 +60,9 @@ namespace platform {
 float maximum(float a, float b);
 float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
+float nan_as_least(float a);
+inline constexpr bool kHasGroupSum = false;
+uint32_t group_sum(uint32_t value);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
 inline constexpr bool kHasFp8Instruction = false;

@@ -83,10 +83,30 @@ __device__ __forceinline__ void sync_block(Site = Site::here()) {
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+// A wave's accesses to shared memory keep their order; the compiler has to as well.
+template <int kWidth>
+__device__ __forceinline__ void sync_group(Site = Site::here()) {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = false;
+template <class T>
+__device__ __forceinline__ T& block_storage() {
+  __shared__ T storage;
+  return storage;
+}
 
 // Counters and bits in shared memory; what was there before comes back.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_add(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+// By one lane of a group.
+__device__ __forceinline__ uint32_t add_alone(uint32_t* shared, uint32_t value) {
+  return atomic_add(shared, value);
 }
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_or(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
@@ -96,8 +116,15 @@ __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) 
 inline constexpr int kMaxClusterBlocks = 1;
 __device__ __forceinline__ void arrive_at_cluster() {}
 __device__ __forceinline__ void wait_for_cluster() { sync_block(); }
-__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) {
+template <class T>
+__device__ __forceinline__ T load_in_cluster(const T* shared, unsigned) {
   return *shared;
+}
+__device__ __forceinline__ void add_in_cluster(uint32_t* shared, unsigned, uint32_t value) {
+  atomic_add(shared, value);
+}
+__device__ __forceinline__ void store_in_cluster(uint64_t* shared, unsigned, uint64_t value) {
+  *shared = value;
 }
 
 // 16 bytes from global to shared memory.
@@ -119,6 +146,10 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
+// NaN becomes -inf.
+__device__ __forceinline__ float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+inline constexpr bool kHasGroupSum = false;
+__device__ __forceinline__ uint32_t group_sum(uint32_t value) { return value; }
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;

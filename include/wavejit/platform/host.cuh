@@ -28,12 +28,30 @@ using simt::shuffle;
 using simt::shuffle_up;
 using simt::shuffle_xor;
 using simt::sync_block;
+// Lanes that meet at a ballot have done all that comes before it.
+template <int kWidth>
+inline void sync_group(Site at = Site::here()) {
+  (void)ballot<kWidth>(true, at);
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = false;
+template <class T>
+inline T& block_storage() {
+  __shared__ T storage;
+  return storage;
+}
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
 inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   const uint32_t before = *shared;
   *shared = before + value;
   return before;
+}
+// By one lane of a group.
+inline uint32_t add_alone(uint32_t* shared, uint32_t value) {
+  return atomic_add(shared, value);
 }
 inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   const uint32_t before = *shared;
@@ -45,7 +63,12 @@ inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
 inline constexpr int kMaxClusterBlocks = 1;
 inline void arrive_at_cluster() {}
 inline void wait_for_cluster() { sync_block(); }
-inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
+template <class T>
+inline T load_in_cluster(const T* shared, unsigned) {
+  return *shared;
+}
+inline void add_in_cluster(uint32_t* shared, unsigned, uint32_t value) { *shared += value; }
+inline void store_in_cluster(uint64_t* shared, unsigned, uint64_t value) { *shared = value; }
 
 inline void copy_to_shared(void* shared, const void* global) {
   struct alignas(16) Words {
@@ -62,6 +85,10 @@ inline float fused_multiply_add(float a, float b, float c) { return __builtin_fm
 namespace platform {
 inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
 inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
+// NaN becomes -inf.
+inline float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+inline constexpr bool kHasGroupSum = false;
+inline uint32_t group_sum(uint32_t value) { return value; }
 // NaN wins against a number.
 inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
 

@@ -1,64 +1,43 @@
-// A digit's search over the histograms of all blocks of a cluster: every block reads the others'
-// counts and finds the same digit, so that one barrier of the cluster is enough.
+// The search over the counts of all blocks of a cluster: every block adds the totals of its groups
+// to everyone's, and all find the same digit, so that one barrier of the cluster is enough.
 #pragma once
-#include <wavejit/select/radix.cuh>
+#include <wavejit/select/bins.cuh>
 
 namespace wavejit {
 
-template <int kThreads, int kBlocks>
-struct ClusterSearch {
-  static constexpr int kCoarse = kThreads / kBlocks;  // marks that one read a lane covers
-  static constexpr int kFine = kBins / kCoarse;       // digits between two marks
-  static_assert(kCoarse * kFine == kBins && (kFine + 1) * kBlocks <= kThreads);
-
-  uint32_t marks[kCoarse + 1];
-  uint32_t counts[kFine + 1][kBlocks];  // of a digit and all above it, in each block
-  uint32_t mark;
-  Digit found;
-
-  // `histogram` has been counted in every block, and no block uses it again. `above` and `inside`
-  // get what each block has above the digit and of it. Every lane of the cluster calls it.
-  __device__ __forceinline__ Digit take(Histogram<kThreads>& histogram, uint32_t wanted,
-                                        uint32_t (&above)[kBlocks], uint32_t (&inside)[kBlocks],
-                                        Site at = Site::here()) {
-    const unsigned place = thread_x() / kBlocks;
-    const unsigned rank = thread_x() % kBlocks;
-    histogram.accumulate(at);
-    arrive_at_cluster();
-    wait_for_cluster();
-    const uint32_t at_mark =
-        reduce_sum<kBlocks>(load_in_cluster(&histogram.bins[place * kFine], rank), at);
-    if (rank == 0) marks[place] = at_mark;
-    if (thread_x() == 0) marks[kCoarse] = 0;
-    sync_block(at);
-    if (thread_x() < kCoarse && marks[thread_x()] >= wanted && marks[thread_x() + 1] < wanted) {
-      mark = thread_x();
-    }
-    sync_block(at);
-    if (place <= kFine) {
-      const uint32_t digit = mark * kFine + place;
-      counts[place][rank] = digit < kBins ? load_in_cluster(&histogram.bins[digit], rank) : 0;
-    }
-    sync_block(at);
-    if (thread_x() < kFine) {
-      uint32_t here = 0;
-      uint32_t next = 0;
+// `totals` of this search are 0 in every block. The counts may be read by other blocks until the
+// next barrier of the cluster. Every lane of the cluster calls it, behind a barrier of the block.
+template <int kBlocks, int kThreads>
+__device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
+                                                 uint32_t (&totals)[kGroupSize], uint32_t wanted,
+                                                 Site at = Site::here()) {
+  static_assert(Bins<kThreads>::kOwn == 4 && Bins<kThreads>::kGroups == kGroupSize);
+  const unsigned group = thread_x() / kGroupSize;
+  const unsigned lane = lane_in_group();
+  uint32_t own[4];
+  const uint32_t mine = sum_in_group(bins.load_own(own), at);
+  if (lane < kBlocks) add_in_cluster(&totals[group], lane, mine);
+  arrive_at_cluster();
+  wait_for_cluster();
+  const uint32_t above = sum_in_group(lane < group ? totals[lane] : 0, at);
+  const uint32_t total = totals[group];
+  if (above < wanted && wanted <= above + total) {
+    using Four = Vec<uint32_t, 4>;
+    const Four* there = reinterpret_cast<const Four*>(bins.counts + bins.first_digit());
+    constexpr int kAtOnce = kBlocks < 4 ? kBlocks : 4;
+    uint32_t all[4] = {};
 #pragma unroll
-      for (int r = 0; r < kBlocks; ++r) {
-        here += counts[thread_x()][r];
-        next += counts[thread_x() + 1][r];
-      }
-      if (here >= wanted && next < wanted) found = {mark * kFine + thread_x(), next, here - next};
-    }
-    sync_block(at);
-    const uint32_t line = found.digit % kFine;
+    for (int first = 0; first < kBlocks; first += kAtOnce) {
+      Four each[kAtOnce];
 #pragma unroll
-    for (int r = 0; r < kBlocks; ++r) {
-      above[r] += counts[line + 1][r];
-      inside[r] = counts[line][r] - counts[line + 1][r];
+      for (int r = 0; r < kAtOnce; ++r) each[r] = load_in_cluster(there, first + r);
+#pragma unroll
+      for (int i = 0; i < 4 * kAtOnce; ++i) all[i % 4] += each[i / 4].values[i % 4];
     }
-    return found;
+    bins.find_in_group(all, all[0] + all[1] + all[2] + all[3], above, wanted, at);
   }
-};
+  sync_block(at);
+  return bins.found;
+}
 
 }  // namespace wavejit

@@ -1,9 +1,11 @@
-// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit
-// after digit of the keys, until all that have the last digit are wanted or no digit is left. Of
-// those that are equal then, the lowest columns. No block waits for another unless they run as a
-// cluster.
+// The k largest of a row that fits in the registers of one block or of a cluster of blocks. Counts
+// by the first digit tell in which span of keys the last of the k lies; what the span has is few
+// and ranked by (key, column), all pairs at once. Where it has many, equal parts of the span are
+// counted in turn, down to one key if need be: then the lowest columns are taken.
 #pragma once
 #include <wavejit/select/cluster.cuh>
+#include <wavejit/select/places.cuh>
+#include <wavejit/select/rank.cuh>
 #include <wavejit/select/row.cuh>
 
 namespace wavejit {
@@ -11,149 +13,228 @@ namespace wavejit {
 template <int kThreads, int kItems, int kBlocks>
 struct ResidentSelect {
   static constexpr uint32_t kPart = kThreads * kItems;  // columns of a block
-  static constexpr int kWords = kPart / kWordBits;
-  static constexpr int kPasses = 3;
-  static constexpr int kMost = 2048;
-  static_assert(kItems % 4 == 0 && kWords <= kThreads);
+  static constexpr uint32_t kGroupPart = kGroupSize * kItems;
+  static constexpr uint32_t kStep = kGroupSize * 4;
+  static constexpr int kVectors = kItems / 4;
+  static constexpr unsigned kGroups = kThreads / kGroupSize;
+  static constexpr int kSearches = 4;       // 2^30 keys, then 2^18, 2^6 and 1
+  static constexpr int kEqualBits = 20;     // of a count of both; fewer than 2^12 are larger
+  static_assert(kItems % 4 == 0 && kPart * kBlocks < 1u << kEqualBits);
 
-  // In a cluster others may still read the last pass's histogram.
-  Histogram<kThreads> histograms[kBlocks > 1 ? kPasses : 1];
-  ClusterSearch<kThreads, kBlocks> search;
-  uint32_t larger[kWords];
-  uint32_t equal[kWords];
-  uint32_t order[kMost];
+  Bins<kThreads> bins;
+  uint32_t totals[kBlocks > 1 ? kSearches : 1][kGroupSize];
+  uint32_t parts[kGroupSize];  // larger and equal ones of each group
+  uint32_t before;             // of the blocks before this one
+  uint32_t arrivals;
+  uint64_t bar;
+  uint64_t candidates[kRanked];
+  uint32_t order[kMaxSelected];
+  int32_t pages[kThreads];
 
-  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those
-  // that have it. `above` and `inside` count both in each block.
-  struct Bar {
-    uint32_t key = 0;
-    int shift = 0;
-    uint32_t wanted = 0;
-    uint32_t above[kBlocks] = {};
-    uint32_t inside[kBlocks] = {};
+  // The keys among which the last one is, `wanted` of the `inside` that are there; all larger keys
+  // are selected.
+  struct Found {
+    Span<uint32_t> span;
+    uint32_t digit;
+    uint32_t inside;
+    uint32_t wanted;
+    __device__ __forceinline__ bool all() const { return inside == wanted; }
   };
 
-  __device__ __forceinline__ static uint32_t column_of(int vector) {
-    return (static_cast<uint32_t>(vector) * kThreads + thread_x()) * 4;
+  __device__ __forceinline__ static uint32_t column_of_item(int item) {
+    return thread_x() / kGroupSize * kGroupPart + item / 4 * kStep + lane_in_group() * 4 + item % 4;
   }
 
-  __device__ __forceinline__ Bar find(const uint32_t (&keys)[kItems], uint32_t k) {
-    constexpr int kShifts[kPasses] = {21, 10, 0};
-    Bar bar;
-    bar.wanted = k;
-    uint32_t digits_left = 0xffffffffu;  // the mask of the digit and those below
-#pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      Histogram<kThreads>& histogram = histograms[kBlocks > 1 ? pass : 0];
-      bar.shift = kShifts[pass];
+  // Before the scores are there. A barrier of the cluster must follow.
+  __device__ __forceinline__ void clear() {
+    bins.clear();
+    if constexpr (kBlocks > 1) {
+      if (thread_x() < kSearches * kGroupSize) (&totals[0][0])[thread_x()] = 0;
+    }
+    if (thread_x() == 0) before = arrivals = 0;
+    sync_block();
+    if constexpr (kBlocks > 1) arrive_at_cluster();
+  }
+
+  __device__ __forceinline__ Digit search(int turn, uint32_t wanted, Site at = Site::here()) {
+    if constexpr (kBlocks > 1) {
+      return find_in_cluster<kBlocks>(bins, totals[turn], wanted, at);
+    } else {
+      return bins.find(wanted, at);
+    }
+  }
+
+  // The first digits have been counted.
+  __device__ __forceinline__ Found find(const uint32_t (&keys)[kItems], uint32_t k) {
+    Digit digit = search(0, k);
+    Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
+#pragma unroll 1
+    for (int turn = 1; found.inside > kRanked && !found.all() && found.span.low != found.span.high;
+         ++turn) {
+      const PartDigit<uint32_t> part(found.span);
+      if constexpr (kBlocks > 1) {  // the counts have been read
+        arrive_at_cluster();
+        wait_for_cluster();
+      }
+      bins.clear();
+      sync_block();
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const bool candidate = pass == 0 ? keys[i] != 0 : (keys[i] ^ bar.key) <= digits_left;
-        if (candidate) histogram.count((keys[i] & digits_left) >> bar.shift);
+        if (found.span.has(keys[i])) bins.count(part.of(keys[i]));
       }
       sync_block();
-      Digit digit;
-      if constexpr (kBlocks > 1) {
-        digit = search.take(histogram, bar.wanted, bar.above, bar.inside);
-      } else {
-        digit = histogram.take(bar.wanted);
-      }
-      bar.key |= digit.digit << bar.shift;
-      bar.wanted -= digit.above;
-      if (digit.inside == bar.wanted) break;  // all of them
-      digits_left = (1u << bar.shift) - 1;
+      digit = search(turn, found.wanted);
+      found = {part.span(digit.digit), digit.digit, digit.inside, found.wanted - digit.above};
     }
-    return bar;
+    return found;
   }
 
-  // Marks what is larger than the bar and what has its digits; a barrier must follow.
-  __device__ __forceinline__ void mark(const uint32_t (&keys)[kItems], const Bar& bar) {
-    const uint32_t level = bar.key >> bar.shift;
+  // Every block gets the candidates of all.
+  __device__ __forceinline__ void offer(const uint32_t (&keys)[kItems], uint32_t equal,
+                                        uint32_t base, uint32_t first) {
 #pragma unroll
-    for (int v = 0; v < kItems / 4; ++v) {
-      const uint32_t column = column_of(v);
-      uint32_t larger_bits = 0;
-      uint32_t equal_bits = 0;
+    for (int v = 0; v < kVectors; ++v) {
+      if ((equal >> 4 * v & 0xfu) == 0) continue;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const uint32_t mine = keys[4 * v + i] >> bar.shift;
-        larger_bits |= static_cast<uint32_t>(mine > level) << i;
-        equal_bits |= static_cast<uint32_t>(mine == level) << i;
+      for (int i = 4 * v; i < 4 * v + 4; ++i) {
+        if ((equal >> i & 1) == 0) continue;
+        const uint32_t place = first + atomic_add(&arrivals, 1);
+        const uint64_t mine = candidate(keys[i], base + column_of_item(i));
+#pragma unroll
+        for (int r = 0; r < kBlocks; ++r) store_in_cluster(&candidates[place], r, mine);
       }
-      if (larger_bits) atomic_or(&larger[column / kWordBits], larger_bits << column % kWordBits);
-      if (equal_bits) atomic_or(&equal[column / kWordBits], equal_bits << column % kWordBits);
     }
   }
 
-  // The selected columns of this block in ascending order, relative to its part; how many there are
-  // and the place of the first one in the row's results.
-  __device__ __forceinline__ uint32_t list(const Bar& bar, unsigned rank, uint32_t& first) {
-    uint32_t larger_before = 0;
-    uint32_t equal_before = 0;
-#pragma unroll
-    for (unsigned r = 0; r < kBlocks; ++r) {
-      larger_before += r < rank ? bar.above[r] : 0;
-      equal_before += r < rank ? bar.inside[r] : 0;
+  // How many of the candidates that are selected lie before a column.
+  __device__ __forceinline__ uint32_t chosen_before(uint32_t count, uint32_t column,
+                                                    Site at = Site::here()) const {
+    uint32_t chosen = 0;
+    for (uint32_t first = 0; first < count; first += kGroupSize) {
+      const uint32_t place = first + lane_in_group();
+      const uint64_t each = candidates[place < count ? place : 0];
+      chosen += count_lanes(place < count && each >= bar && wavejit::column_of(each) < column, at);
     }
-    const auto limited = [&bar](uint32_t count) { return count < bar.wanted ? count : bar.wanted; };
-    first = larger_before + limited(equal_before);
+    return chosen;
+  }
 
-    const bool owns = thread_x() < kWords;
-    uint32_t bits = owns ? larger[thread_x()] : 0;
-    uint32_t ties = owns ? equal[thread_x()] : 0;
-    const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(bits)) |
-                          static_cast<uint32_t>(__builtin_popcount(ties)) << 16;
-    uint32_t total;
-    const uint32_t before = block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
-    const uint32_t ties_before = equal_before + (before >> 16);
-    const uint32_t taken = limited(ties_before + (mine >> 16)) - limited(ties_before);
-    if (taken == mine >> 16) {
-      bits |= ties;
+  // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
+  __device__ __forceinline__ uint32_t choose(const uint32_t (&keys)[kItems], const Found& found,
+                                             uint32_t base, uint32_t equal, uint32_t packed_before,
+                                             uint32_t& selected) {
+    const uint32_t larger_before = packed_before >> kEqualBits;
+    const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
+    if (found.inside <= kRanked && !found.all()) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        if ((equal >> 4 * v & 0xfu) == 0) continue;
+#pragma unroll
+        for (int i = 4 * v; i < 4 * v + 4; ++i) {
+          const bool chosen = candidate(keys[i], base + column_of_item(i)) >= bar;
+          if (chosen) selected |= equal & 1u << i;
+        }
+      }
+      const uint32_t group_first = base + thread_x() / kGroupSize * kGroupPart;
+      return larger_before + chosen_before(found.inside, group_first);
+    }
+    if (found.all()) {
+      selected |= equal;
     } else {
-      for (uint32_t i = 0; i < taken; ++i, ties &= ties - 1) bits |= ties & (0u - ties);
+      Places<kItems>(equal).visit(equal, equal_before, [&](int i, uint32_t place) {
+        if (place < found.wanted) selected |= 1u << i;
+      });
     }
-    uint32_t to = larger_before + (before & 0xffffu) + limited(ties_before) - first;
-    for (; bits; bits &= bits - 1) {
-      order[to++] = thread_x() * kWordBits + lowest_bit(bits);
-    }
-    return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
+    return larger_before + (equal_before < found.wanted ? equal_before : found.wanted);
   }
 
-  // A window of at most kBlocks * kPart columns. Every lane of the cluster calls it. False, and
-  // nothing is done, where it has no more than k.
+  // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls it.
+  // False, and nothing is done, where it has no more than k.
   __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
                                       unsigned rank) {
     const uint32_t base = rank * kPart;
-    constexpr uint32_t kStep = 4 * kThreads;
-    Vec<float, 4> scores[kItems / 4];
+    const unsigned group = thread_x() / kGroupSize;
+    const unsigned lane = lane_in_group();
+    const PagesAhead ahead(p, TopkPages(p, index), base, kPart, kThreads);
+    Vec<float, 4> scores[kVectors];
     if (p.eager) {
-      row.load(scores, base + column_of(0), kStep, row.columns, base + kPart <= row.columns);
+      row.load(scores, base + column_of_item(0), kStep, row.columns, base + kPart <= row.columns);
       row.measure(p, index);
     } else {
       row.measure(p, index);
-      row.load(scores, base + column_of(0), kStep, row.count, base + kPart <= row.count);
+      row.load(scores, base + column_of_item(0), kStep, row.count, base + kPart <= row.count);
     }
-    for (auto& histogram : histograms) histogram.clear();
-    if (thread_x() < kWords) larger[thread_x()] = equal[thread_x()] = 0;
-    if (row.count <= static_cast<uint32_t>(p.k)) return false;
-    sync_block();
+    if (row.count <= static_cast<uint32_t>(p.k)) {
+      if constexpr (kBlocks > 1) wait_for_cluster();
+      return false;
+    }
     uint32_t keys[kItems];
 #pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      float(&four)[4] = scores[v].values;
+      // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
+      if (base + (thread_x() / kGroupSize) * kGroupPart + (v + 1) * kStep > row.count) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (base + column_of_item(4 * v + i) >= row.count) four[i] = bit_cast<float>(0xff800000u);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float score = comparable(four[i]);
+        keys[4 * v + i] = ordered_key(score);
+        bins.count(FirstDigit::of(score));
+      }
+    }
+    sync_block();
+    if constexpr (kBlocks > 1) wait_for_cluster();  // all have cleared
+    const Found found = find(keys, static_cast<uint32_t>(p.k));
+
+    uint32_t offered_before = 0;
+    if constexpr (kBlocks > 1) {
+      offered_before = lane < rank ? load_in_cluster(&bins.counts[found.digit], lane) : 0;
+    }
+    uint32_t larger = 0;
+    uint32_t equal = 0;
+#pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      const bool real = base + column_of(i / 4) + i % 4 < row.count;
-      keys[i] = real ? ordered_key(scores[i / 4].values[i % 4]) : 0;  // no number has the key 0
+      larger |= static_cast<uint32_t>(keys[i] > found.span.high) << i;
+      equal |= static_cast<uint32_t>(keys[i] >= found.span.low) << i;
     }
-    const Bar bar = find(keys, static_cast<uint32_t>(p.k));
-    if constexpr (kBlocks > 1) arrive_at_cluster();  // nothing of the others is read any more
-    mark(keys, bar);
-    sync_block();
-    uint32_t first;
-    const uint32_t count = list(bar, rank, first);
-    sync_block();
-    for (uint32_t i = thread_x(); i < count; i += kThreads) {
-      row.store(p, static_cast<int>(first + i), base + order[i]);
+    equal &= ~larger;
+    const uint32_t mine =
+        sum_in_group(static_cast<uint32_t>(__builtin_popcount(larger)) << kEqualBits |
+                     static_cast<uint32_t>(__builtin_popcount(equal)));
+    if (lane == 0) parts[group] = mine;
+    if constexpr (kBlocks > 1) {
+      if (lane > rank && lane < kBlocks) add_in_cluster(&before, lane, mine);
+      offered_before = sum_in_group(offered_before);
     }
-    if constexpr (kBlocks > 1) wait_for_cluster();
+    const bool ranked = found.inside <= kRanked && !found.all();
+    if (ranked) offer(keys, equal, base, offered_before);
+    ahead.keep(pages);
+    if constexpr (kBlocks > 1) {
+      arrive_at_cluster();
+      wait_for_cluster();
+    } else {
+      sync_block();
+    }
+    if (ranked) {
+      find_last<kGroups>(candidates, found.inside, found.wanted, bar);
+      sync_block();
+    }
+    const uint32_t packed_before = sum_in_group(lane < group ? parts[lane] : 0) + before;
+    uint32_t selected = larger;
+    const uint32_t first = choose(keys, found, base, equal, packed_before, selected);
+    const uint32_t end = Places<kItems>(selected).visit(
+        selected, first, [&](int i, uint32_t place) { order[place] = base + column_of_item(i); });
+    sync_group<kGroupSize>();
+    const TopkPages table(p, index);
+    const TopkResults results(p, index);
+#pragma unroll 1
+    for (uint32_t i = first + lane; i < end; i += kGroupSize) {
+      const uint32_t column = order[i];
+      results.store(i, column, ahead.entry(p, table, pages, column));
+    }
     return true;
   }
 };
