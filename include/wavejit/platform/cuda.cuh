@@ -61,85 +61,13 @@ __device__ __forceinline__ T& block_storage() {
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return atomicAdd(shared, value);
 }
-// By one lane of a group: the compiler does not gather what other lanes would add.
-__device__ __forceinline__ uint32_t add_alone(uint32_t* shared, uint32_t value) {
-  uint32_t before;
-  asm volatile("atom.shared.add.u32 %0, [%1], %2;"
-               : "=r"(before)
-               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(value)
-               : "memory");
-  return before;
+// Where few lanes of a group add. `zero` is 0 without the compiler knowing it: one that sees the same
+// address in all lanes first gathers what they add, which takes longer.
+__device__ __forceinline__ uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero) {
+  return atomicAdd(shared + zero, value);
 }
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return atomicOr(shared, value);
-}
-
-// A cluster is a few neighbouring blocks that run at the same time and read each other's shared
-// memory; a kernel that is launched without one is its own. Every lane calls arrive and wait.
-inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
-__device__ __forceinline__ void arrive_at_cluster() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_cluster() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#endif
-}
-// What lies at this address in the shared memory of the cluster's block `rank`: 4 or 16 bytes.
-template <class T>
-__device__ __forceinline__ T load_in_cluster(const T* shared, unsigned rank) {
-  static_assert(sizeof(T) == 4 || sizeof(T) == 16);
-#if __CUDA_ARCH__ >= 900
-  const uint32_t here = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  if constexpr (sizeof(T) == 16) {
-    uint4 raw;
-    asm volatile(
-        "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %4, %5;\n\t"
-        "ld.shared::cluster.v4.u32 {%0,%1,%2,%3}, [there];\n\t}"
-        : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
-        : "r"(here), "r"(rank)
-        : "memory");
-    return __builtin_bit_cast(T, raw);
-  } else {
-    uint32_t raw;
-    asm volatile(
-        "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
-        "ld.shared::cluster.u32 %0, [there];\n\t}"
-        : "=r"(raw)
-        : "r"(here), "r"(rank)
-        : "memory");
-    return __builtin_bit_cast(T, raw);
-  }
-#else
-  return *shared;
-#endif
-}
-// Adds to what lies at this address in the shared memory of the cluster's block `rank`, or replaces it.
-__device__ __forceinline__ void add_in_cluster(uint32_t* shared, unsigned rank, uint32_t value) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
-      "red.shared::cluster.add.u32 [there], %2;\n\t}" ::"r"(
-          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-      "r"(rank), "r"(value)
-      : "memory");
-#else
-  atomicAdd(shared, value);
-#endif
-}
-__device__ __forceinline__ void store_in_cluster(uint64_t* shared, unsigned rank, uint64_t value) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
-      "st.shared::cluster.u64 [there], %2;\n\t}" ::"r"(
-          static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-      "r"(rank), "l"(value)
-      : "memory");
-#else
-  *shared = value;
-#endif
 }
 
 // 16 bytes from global to shared memory without a register on their way. They are there for this
@@ -152,6 +80,18 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
                : "memory");
 #else
   *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
+#endif
+}
+// Copies since the last end are one group; all but the last kGroups of them are waited for.
+__device__ __forceinline__ void end_of_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kGroups>
+__device__ __forceinline__ void wait_for_copies_but() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 #endif
 }
 __device__ __forceinline__ void wait_for_copies() {
@@ -184,6 +124,10 @@ __device__ __forceinline__ float nan_as_least(float a) {
   float result;
   asm("max.f32 %0, %1, 0fFF800000;" : "=f"(result) : "f"(a));
   return result;
+}
+// The bits one place up, and whether a > b below them: the sign of b - a, for numbers and infinities.
+__device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
+  return __funnelshift_l(__float_as_uint(b - a), bits, 1);
 }
 // The sum over 32 lanes, in one instruction.
 inline constexpr bool kHasGroupSum = __CUDA_ARCH__ >= 800;

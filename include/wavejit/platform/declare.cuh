@@ -42,17 +42,13 @@ inline constexpr bool kStorageIsLaunched = false;
 template <class T>
 T& block_storage();
 uint32_t atomic_add(uint32_t* shared, uint32_t value);
-uint32_t add_alone(uint32_t* shared, uint32_t value);
+uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero);
 uint32_t atomic_or(uint32_t* shared, uint32_t value);
-inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
-void arrive_at_cluster();
-void wait_for_cluster();
-template <class T>
-T load_in_cluster(const T* shared, unsigned rank);
-void add_in_cluster(uint32_t* shared, unsigned rank, uint32_t value);
-void store_in_cluster(uint64_t* shared, unsigned rank, uint64_t value);
 void copy_to_shared(void* shared, const void* global);
 void wait_for_copies();
+void end_of_copies();
+template <int kGroups>
+void wait_for_copies_but();
 void wait_for_previous_launch();
 void allow_next_launch();
 float fused_multiply_add(float a, float b, float c);
@@ -61,6 +57,7 @@ float maximum(float a, float b);
 float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
 float nan_as_least(float a);
+uint32_t push_larger(uint32_t bits, float a, float b);
 inline constexpr bool kHasGroupSum = false;
 uint32_t group_sum(uint32_t value);
 void fence_device();

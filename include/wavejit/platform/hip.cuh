@@ -104,27 +104,12 @@ __device__ __forceinline__ T& block_storage() {
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_add(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
-// By one lane of a group.
-__device__ __forceinline__ uint32_t add_alone(uint32_t* shared, uint32_t value) {
+// Where few lanes of a group add; the last argument is 0.
+__device__ __forceinline__ uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t) {
   return atomic_add(shared, value);
 }
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_or(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
-}
-
-// Every block is a cluster of its own.
-inline constexpr int kMaxClusterBlocks = 1;
-__device__ __forceinline__ void arrive_at_cluster() {}
-__device__ __forceinline__ void wait_for_cluster() { sync_block(); }
-template <class T>
-__device__ __forceinline__ T load_in_cluster(const T* shared, unsigned) {
-  return *shared;
-}
-__device__ __forceinline__ void add_in_cluster(uint32_t* shared, unsigned, uint32_t value) {
-  atomic_add(shared, value);
-}
-__device__ __forceinline__ void store_in_cluster(uint64_t* shared, unsigned, uint64_t value) {
-  *shared = value;
 }
 
 // 16 bytes from global to shared memory.
@@ -135,6 +120,9 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
 }
 __device__ __forceinline__ void wait_for_copies() {}
+__device__ __forceinline__ void end_of_copies() {}
+template <int kGroups>
+__device__ __forceinline__ void wait_for_copies_but() {}
 
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}
@@ -148,6 +136,10 @@ __device__ __forceinline__ float maximum(float a, float b) { return __builtin_fm
 __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
 // NaN becomes -inf.
 __device__ __forceinline__ float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+// The bits one place up, and whether a > b below them.
+__device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
+  return bits << 1 | static_cast<uint32_t>(a > b);
+}
 inline constexpr bool kHasGroupSum = false;
 __device__ __forceinline__ uint32_t group_sum(uint32_t value) { return value; }
 // NaN wins against a number.

@@ -49,8 +49,8 @@ inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   *shared = before + value;
   return before;
 }
-// By one lane of a group.
-inline uint32_t add_alone(uint32_t* shared, uint32_t value) {
+// Where few lanes of a group add; the last argument is 0.
+inline uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t) {
   return atomic_add(shared, value);
 }
 inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
@@ -59,17 +59,6 @@ inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return before;
 }
 
-// Every block is a cluster of its own.
-inline constexpr int kMaxClusterBlocks = 1;
-inline void arrive_at_cluster() {}
-inline void wait_for_cluster() { sync_block(); }
-template <class T>
-inline T load_in_cluster(const T* shared, unsigned) {
-  return *shared;
-}
-inline void add_in_cluster(uint32_t* shared, unsigned, uint32_t value) { *shared += value; }
-inline void store_in_cluster(uint64_t* shared, unsigned, uint64_t value) { *shared = value; }
-
 inline void copy_to_shared(void* shared, const void* global) {
   struct alignas(16) Words {
     uint32_t values[4];
@@ -77,6 +66,9 @@ inline void copy_to_shared(void* shared, const void* global) {
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
 }
 inline void wait_for_copies() {}
+inline void end_of_copies() {}
+template <int kGroups>
+inline void wait_for_copies_but() {}
 
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
@@ -87,6 +79,10 @@ inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
 inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
 // NaN becomes -inf.
 inline float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+// The bits one place up, and whether a > b below them.
+inline uint32_t push_larger(uint32_t bits, float a, float b) {
+  return bits << 1 | static_cast<uint32_t>(a > b);
+}
 inline constexpr bool kHasGroupSum = false;
 inline uint32_t group_sum(uint32_t value) { return value; }
 // NaN wins against a number.

@@ -23,10 +23,16 @@ __device__ __forceinline__ uint32_t ordered_key(float comparable) {
   const uint32_t bits = bit_cast<uint32_t>(comparable);
   return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
 }
+inline constexpr uint32_t kLeastKey = 0x007fffffu;  // of -inf
 // The score of a key.
 __device__ __forceinline__ float score_of(uint32_t key) {
   const uint32_t sign = static_cast<uint32_t>(static_cast<int32_t>(~key) >> 31);
   return bit_cast<float>(key ^ (sign | 0x80000000u));
+}
+// Comparable scores are larger than this one if and only if their keys are larger than `key`; those
+// of no score are below -inf.
+__device__ __forceinline__ float largest_until(uint32_t key) {
+  return score_of(key - (key == 0x7fffffffu));  // of -0, which is nobody's
 }
 // Scores with their columns as one number: all different, the larger is selected first, so that
 // equal scores go to the lowest column and no order of arrival matters.
@@ -102,64 +108,71 @@ struct Digit {
 
 template <int kThreads>
 struct Bins {
-  static constexpr int kOwn = kBins / kThreads;
   static constexpr unsigned kGroups = kThreads / kGroupSize;
-  static_assert(kOwn % 4 == 0 && kGroups <= kGroupSize);
+  static constexpr unsigned kRow = 4 * kGroupSize;  // digits that a group looks at together
+  static constexpr unsigned kAllRows = kBins / kRow;
+  static constexpr unsigned kRows = kAllRows / kGroups;  // of a group
+  static_assert(kAllRows == kGroupSize && kRows * kGroups == kAllRows);
   using Four = Vec<uint32_t, 4>;
 
   alignas(16) uint32_t counts[kBins];
-  uint32_t totals[kGroupSize];  // of the digits that the lanes of a group look at
+  uint32_t totals[kAllRows];
   Digit found;
 
-  // Lane 0 looks at the largest digits.
-  __device__ __forceinline__ static uint32_t first_digit() {
-    return kBins - (thread_x() + 1) * kOwn;
-  }
   // A barrier must follow before the first count.
   __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int i = 0; i < kOwn / 4; ++i) {
+    for (unsigned i = 0; i < kRows; ++i) {
       reinterpret_cast<Four*>(counts)[i * kThreads + thread_x()] = Four{};
     }
   }
   __device__ __forceinline__ void count(uint32_t digit) { atomic_add(&counts[digit], 1); }
 
-  __device__ __forceinline__ uint32_t load_own(uint32_t (&own)[kOwn]) const {
-    uint32_t sum = 0;
-#pragma unroll
-    for (int i = 0; i < kOwn / 4; ++i) {
-      const Four four = *reinterpret_cast<const Four*>(counts + first_digit() + 4 * i);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) sum += own[4 * i + j] = four.values[j];
-    }
-    return sum;
+  // The four digits of a lane in a row; row 0 and lane 0 have the largest ones.
+  __device__ __forceinline__ static uint32_t first_digit(unsigned row) {
+    return kBins - row * kRow - (lane_in_group() + 1) * 4;
   }
-
-  // The lane that has the digit in its `own` writes it to `found`. `above` counts what the groups
-  // before this one have; all lanes of this one call it.
-  __device__ __forceinline__ void find_in_group(const uint32_t (&own)[kOwn], uint32_t sum,
-                                                uint32_t above, uint32_t wanted,
-                                                Site at = Site::here()) {
+  __device__ __forceinline__ const Four* four(unsigned row) const {
+    return reinterpret_cast<const Four*>(counts + first_digit(row));
+  }
+  __device__ __forceinline__ uint32_t total_of(unsigned row, Site at = Site::here()) const {
+    const Four mine = *four(row);
+    return sum_in_group(mine.values[0] + mine.values[1] + mine.values[2] + mine.values[3], at);
+  }
+  // The row at which the totals, one a lane, reach what is wanted; `above` is before it.
+  __device__ __forceinline__ static unsigned row_of(uint32_t mine, uint32_t wanted,
+                                                    uint32_t& above, Site at = Site::here()) {
+    const uint32_t up_to = inclusive_scan<Sum>(mine, at);
+    const unsigned row = static_cast<unsigned>(count_lanes(up_to < wanted, at));
+    above = broadcast(up_to - mine, static_cast<int>(row), at);
+    return row;
+  }
+  // The lane that has the digit among its four writes it to `found`. All lanes of a group call it.
+  __device__ __forceinline__ void find_in_row(unsigned row, const Four& mine, uint32_t above,
+                                              uint32_t wanted, Site at = Site::here()) {
+    const uint32_t sum = mine.values[0] + mine.values[1] + mine.values[2] + mine.values[3];
     above += inclusive_scan<Sum>(sum, at) - sum;
     if (above >= wanted || wanted > above + sum) return;
 #pragma unroll
-    for (int i = kOwn - 1; i >= 0; --i) {
-      if (above < wanted && wanted <= above + own[i]) found = {first_digit() + i, above, own[i]};
-      above += own[i];
+    for (int i = 3; i >= 0; --i) {
+      const uint32_t inside = mine.values[i];
+      if (above < wanted && wanted <= above + inside) found = {first_digit(row) + i, above, inside};
+      above += inside;
     }
   }
 
   // Every lane of the block calls it, behind a barrier; 0 < wanted <= the sum of all counts.
   __device__ __forceinline__ Digit find(uint32_t wanted, Site at = Site::here()) {
     const unsigned group = thread_x() / kGroupSize;
-    const unsigned lane = lane_in_group();
-    uint32_t own[kOwn];
-    const uint32_t sum = load_own(own);
-    const uint32_t total = sum_in_group(sum, at);
-    if (lane == 0) totals[group] = total;
+#pragma unroll
+    for (unsigned i = 0; i < kRows; ++i) {
+      const uint32_t total = total_of(group * kRows + i, at);
+      if (lane_in_group() == i) totals[group * kRows + i] = total;
+    }
     sync_block(at);
-    const uint32_t above = sum_in_group(lane < group ? totals[lane] : 0, at);
-    if (above < wanted && wanted <= above + total) find_in_group(own, sum, above, wanted, at);
+    uint32_t above;
+    const unsigned row = row_of(totals[lane_in_group()], wanted, above, at);
+    if (row / kRows == group) find_in_row(row, *four(row), above, wanted, at);
     sync_block(at);
     return found;
   }

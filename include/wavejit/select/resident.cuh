@@ -22,12 +22,14 @@ struct ResidentSelect {
   static_assert(kItems % 4 == 0 && kPart * kBlocks < 1u << kEqualBits);
 
   Bins<kThreads> bins;
-  uint32_t totals[kBlocks > 1 ? kSearches : 1][kGroupSize];
+  ClusterTotals<kBlocks> totals[kBlocks > 1 ? kSearches : 1];
+  Mailbox mail;
   uint32_t parts[kGroupSize];  // larger and equal ones of each group
-  uint32_t before;             // of the blocks before this one
+  uint32_t all_parts[kBlocks];  // of each block
   uint32_t arrivals;
   uint64_t bar;
   uint64_t candidates[kRanked];
+  uint64_t offered[kBlocks > 1 ? kRanked : 1];  // by this block
   uint32_t order[kMaxSelected];
   int32_t pages[kThreads];
 
@@ -48,25 +50,30 @@ struct ResidentSelect {
   // Before the scores are there. A barrier of the cluster must follow.
   __device__ __forceinline__ void clear() {
     bins.clear();
-    if constexpr (kBlocks > 1) {
-      if (thread_x() < kSearches * kGroupSize) (&totals[0][0])[thread_x()] = 0;
+    if (thread_x() == 0) {
+      arrivals = 0;
+      if constexpr (kBlocks > 1) {
+        for (auto& each : totals) each.open();
+        open_mailbox(&mail);
+      }
     }
-    if (thread_x() == 0) before = arrivals = 0;
+    if constexpr (kBlocks > 1) announce_mailboxes();
     sync_block();
-    if constexpr (kBlocks > 1) arrive_at_cluster();
   }
 
-  __device__ __forceinline__ Digit search(int turn, uint32_t wanted, Site at = Site::here()) {
+  __device__ __forceinline__ Digit search(int turn, unsigned rank, uint32_t wanted,
+                                                 Site at = Site::here()) {
     if constexpr (kBlocks > 1) {
-      return find_in_cluster<kBlocks>(bins, totals[turn], wanted, at);
+      return find_in_cluster(bins, totals[turn], rank, wanted, at);
     } else {
       return bins.find(wanted, at);
     }
   }
 
   // The first digits have been counted.
-  __device__ __forceinline__ Found find(const uint32_t (&keys)[kItems], uint32_t k) {
-    Digit digit = search(0, k);
+  __device__ __forceinline__ Found find(const float (&scores)[kItems], unsigned rank,
+                                                uint32_t k) {
+    Digit digit = search(0, rank, k);
     Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
 #pragma unroll 1
     for (int turn = 1; found.inside > kRanked && !found.all() && found.span.low != found.span.high;
@@ -80,28 +87,35 @@ struct ResidentSelect {
       sync_block();
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        if (found.span.has(keys[i])) bins.count(part.of(keys[i]));
+        const uint32_t key = ordered_key(scores[i]);
+        if (found.span.has(key)) bins.count(part.of(key));
       }
       sync_block();
-      digit = search(turn, found.wanted);
+      digit = search(turn, rank, found.wanted);
       found = {part.span(digit.digit), digit.digit, digit.inside, found.wanted - digit.above};
     }
     return found;
   }
 
-  // Every block gets the candidates of all.
-  __device__ __forceinline__ void offer(const uint32_t (&keys)[kItems], uint32_t equal,
-                                        uint32_t base, uint32_t first) {
+  // Every block gets the candidates of all; those of this one begin at `first`, behind a barrier.
+  __device__ __forceinline__ void offer(const float (&scores)[kItems], uint32_t equal,
+                                        uint32_t base) {
+    uint64_t* mine = kBlocks > 1 ? offered : candidates;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if ((equal >> 4 * v & 0xfu) == 0) continue;
 #pragma unroll
       for (int i = 4 * v; i < 4 * v + 4; ++i) {
         if ((equal >> i & 1) == 0) continue;
-        const uint32_t place = first + atomic_add(&arrivals, 1);
-        const uint64_t mine = candidate(keys[i], base + column_of_item(i));
-#pragma unroll
-        for (int r = 0; r < kBlocks; ++r) store_in_cluster(&candidates[place], r, mine);
+        const uint32_t column = base + column_of_item(i);
+        mine[add_sparsely(&arrivals, 1, column >> 31)] = candidate(ordered_key(scores[i]), column);
+      }
+    }
+  }
+  __device__ __forceinline__ void send_offers(uint32_t first) {
+    if constexpr (kBlocks > 1) {
+      for (uint32_t i = thread_x(); i < arrivals * kBlocks; i += kThreads) {
+        send_in_cluster(&candidates[first + i / kBlocks], &mail, i % kBlocks, offered[i / kBlocks]);
       }
     }
   }
@@ -119,7 +133,7 @@ struct ResidentSelect {
   }
 
   // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
-  __device__ __forceinline__ uint32_t choose(const uint32_t (&keys)[kItems], const Found& found,
+  __device__ __forceinline__ uint32_t choose(const float (&scores)[kItems], const Found& found,
                                              uint32_t base, uint32_t equal, uint32_t packed_before,
                                              uint32_t& selected) {
     const uint32_t larger_before = packed_before >> kEqualBits;
@@ -130,7 +144,7 @@ struct ResidentSelect {
         if ((equal >> 4 * v & 0xfu) == 0) continue;
 #pragma unroll
         for (int i = 4 * v; i < 4 * v + 4; ++i) {
-          const bool chosen = candidate(keys[i], base + column_of_item(i)) >= bar;
+          const bool chosen = candidate(ordered_key(scores[i]), base + column_of_item(i)) >= bar;
           if (chosen) selected |= equal & 1u << i;
         }
       }
@@ -155,22 +169,22 @@ struct ResidentSelect {
     const unsigned group = thread_x() / kGroupSize;
     const unsigned lane = lane_in_group();
     const PagesAhead ahead(p, TopkPages(p, index), base, kPart, kThreads);
-    Vec<float, 4> scores[kVectors];
+    Vec<float, 4> loaded[kVectors];
     if (p.eager) {
-      row.load(scores, base + column_of_item(0), kStep, row.columns, base + kPart <= row.columns);
+      row.load(loaded, base + column_of_item(0), kStep, row.columns, base + kPart <= row.columns);
       row.measure(p, index);
     } else {
       row.measure(p, index);
-      row.load(scores, base + column_of_item(0), kStep, row.count, base + kPart <= row.count);
+      row.load(loaded, base + column_of_item(0), kStep, row.count, base + kPart <= row.count);
     }
     if (row.count <= static_cast<uint32_t>(p.k)) {
-      if constexpr (kBlocks > 1) wait_for_cluster();
+      if constexpr (kBlocks > 1) wait_for_mailboxes();
       return false;
     }
-    uint32_t keys[kItems];
+    float scores[kItems];
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      float(&four)[4] = scores[v].values;
+      float(&four)[4] = loaded[v].values;
       // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
       if (base + (thread_x() / kGroupSize) * kGroupPart + (v + 1) * kStep > row.count) {
 #pragma unroll
@@ -180,14 +194,13 @@ struct ResidentSelect {
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float score = comparable(four[i]);
-        keys[4 * v + i] = ordered_key(score);
-        bins.count(FirstDigit::of(score));
+        scores[4 * v + i] = comparable(four[i]);
+        bins.count(FirstDigit::of(scores[4 * v + i]));
       }
     }
     sync_block();
-    if constexpr (kBlocks > 1) wait_for_cluster();  // all have cleared
-    const Found found = find(keys, static_cast<uint32_t>(p.k));
+    if constexpr (kBlocks > 1) wait_for_mailboxes();
+    const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
 
     uint32_t offered_before = 0;
     if constexpr (kBlocks > 1) {
@@ -195,36 +208,42 @@ struct ResidentSelect {
     }
     uint32_t larger = 0;
     uint32_t equal = 0;
+    const float high = largest_until(found.span.high);
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      larger |= static_cast<uint32_t>(keys[i] > found.span.high) << i;
-      equal |= static_cast<uint32_t>(keys[i] >= found.span.low) << i;
+    for (int i = kItems - 1; i >= 0; --i) larger = platform::push_larger(larger, scores[i], high);
+    if (found.span.low <= kLeastKey) {
+      equal = (2u << (kItems - 1)) - 1;
+    } else {
+      const float low = largest_until(found.span.low - 1);
+#pragma unroll
+      for (int i = kItems - 1; i >= 0; --i) equal = platform::push_larger(equal, scores[i], low);
     }
     equal &= ~larger;
     const uint32_t mine =
         sum_in_group(static_cast<uint32_t>(__builtin_popcount(larger)) << kEqualBits |
                      static_cast<uint32_t>(__builtin_popcount(equal)));
     if (lane == 0) parts[group] = mine;
-    if constexpr (kBlocks > 1) {
-      if (lane > rank && lane < kBlocks) add_in_cluster(&before, lane, mine);
-      offered_before = sum_in_group(offered_before);
-    }
     const bool ranked = found.inside <= kRanked && !found.all();
-    if (ranked) offer(keys, equal, base, offered_before);
+    if (ranked) offer(scores, equal, base);
     ahead.keep(pages);
+    sync_block();
+    uint32_t packed_before = sum_in_group(lane < group ? parts[lane] : 0);
     if constexpr (kBlocks > 1) {
-      arrive_at_cluster();
-      wait_for_cluster();
-    } else {
-      sync_block();
+      if (thread_x() == 0) expect_bytes(&mail, 4 * kBlocks + (ranked ? 8 * found.inside : 0));
+      if (group == 0) {
+        const uint32_t part = sum_in_group(lane < kGroups ? parts[lane] : 0);
+        if (lane < kBlocks) send_in_cluster(&all_parts[rank], &mail, lane, part);
+      }
+      if (ranked) send_offers(sum_in_group(offered_before));
+      wait_for_mail(&mail);
+      packed_before += sum_in_group(lane < rank ? all_parts[lane] : 0);
     }
     if (ranked) {
       find_last<kGroups>(candidates, found.inside, found.wanted, bar);
       sync_block();
     }
-    const uint32_t packed_before = sum_in_group(lane < group ? parts[lane] : 0) + before;
     uint32_t selected = larger;
-    const uint32_t first = choose(keys, found, base, equal, packed_before, selected);
+    const uint32_t first = choose(scores, found, base, equal, packed_before, selected);
     const uint32_t end = Places<kItems>(selected).visit(
         selected, first, [&](int i, uint32_t place) { order[place] = base + column_of_item(i); });
     sync_group<kGroupSize>();

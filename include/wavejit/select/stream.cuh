@@ -1,7 +1,9 @@
-// The k largest of a row of any length in one pass over it, by one block. What may still be
-// selected waits in a buffer; when it is full, its k largest stay and their least is the bar for
-// all that follows. A step takes pieces from all over the row, so that the first ones are a sample
-// of it and their bar keeps most of the others out, wherever the large scores are.
+// The k largest of a row of any length in one pass over it, by one block. A step takes pieces from
+// all over the row, so that the first one is a sample of it: a score of such a rank in the sample
+// that k of the row are larger, most probably, is the bar for all that follows. What passes it waits
+// in a buffer; when that is full, its k largest stay and their least is the bar. If fewer than k have
+// passed in the end, the sample has misled, and the k-th largest of the sample is the bar of another
+// pass.
 #pragma once
 #include <wavejit/select/bins.cuh>
 #include <wavejit/select/rank.cuh>
@@ -9,16 +11,16 @@
 
 namespace wavejit {
 
-template <int kThreads, int kCapacity, bool kStaged>
+template <int kThreads, int kCapacity, int kStages>
 struct StreamSelect {
-  static constexpr int kVectors = 4;
+  static constexpr int kVectors = 2;
   static constexpr int kItems = 4 * kVectors;
-  static constexpr uint32_t kChunk = kThreads * kItems;     // scores a step
-  static constexpr uint32_t kPiece = kGroupSize * kItems;   // of them a group's, side by side
+  static constexpr uint32_t kChunk = kThreads * kItems;    // scores a step
+  static constexpr uint32_t kPiece = kGroupSize * kItems;  // of them a group's, side by side
   static constexpr uint32_t kStep = kGroupSize * 4;
   static constexpr unsigned kGroups = kThreads / kGroupSize;
-  static_assert(kCapacity >= 2 * kMaxSelected - kMaxSelected / 2 && kThreads % kGroupSize == 0);
-  using Scores = Vec<float, 4>[kVectors];
+  static_assert(kCapacity > kMaxSelected && kThreads % kGroupSize == 0);
+  using Four = Vec<float, 4>;
 
   Bins<kThreads> bins;
   BlockScan<uint32_t, kThreads> scan;
@@ -28,15 +30,15 @@ struct StreamSelect {
   uint64_t last;
   uint64_t ranked[kRanked];
   uint64_t candidates[kCapacity];
-  Vec<float, 4> stage[kStaged ? kVectors * kThreads : 1];
-  uint32_t order[kMaxSelected];
+  Four stages[kStages][kVectors][kThreads];
+  static_assert(sizeof stages >= sizeof(uint32_t) * kMaxSelected);
 
   // Places in `counter` for the `mine` of each lane of the group; the first of this lane's.
   __device__ __forceinline__ static uint32_t claim(uint32_t* counter, uint32_t mine,
                                                    Site at = Site::here()) {
     const uint32_t up_to = inclusive_scan<Sum>(mine, at);
     uint32_t first = 0;
-    if (lane_in_group() == kGroupSize - 1 && up_to > 0) first = add_alone(counter, up_to);
+    if (lane_in_group() == kGroupSize - 1 && up_to > 0) first = add_sparsely(counter, up_to, up_to >> 31);
     return broadcast(first, kGroupSize - 1, at) + up_to - mine;
   }
 
@@ -75,7 +77,7 @@ struct StreamSelect {
     if (thread_x() == 0) near = 0;
     sync_block(at);
     for (uint32_t i = thread_x(); i < count; i += kThreads) {
-      if (span.has(candidates[i])) ranked[atomic_add(&near, 1)] = candidates[i];
+      if (span.has(candidates[i])) ranked[add_sparsely(&near, 1, count >> 31)] = candidates[i];
     }
     sync_block(at);
     find_last<kGroups>(ranked, digit.inside, wanted, last, at);
@@ -106,50 +108,75 @@ struct StreamSelect {
     sync_block(at);
   }
 
-  __device__ __forceinline__ static uint32_t column_of_item(uint32_t first, int item) {
-    return first + item / 4 * kStep + item % 4;
+  // Where a lane's scores of a step are, and what the whole block knows about the row.
+  struct Walk {
+    const TopkRow& row;
+    uint32_t steps;
+    __device__ __forceinline__ explicit Walk(const TopkRow& row)
+        : row(row), steps((row.count + kChunk - 1) / kChunk) {}
+    __device__ __forceinline__ uint32_t piece(uint32_t step) const {
+      return (thread_x() / kGroupSize * steps + step) * kPiece;
+    }
+    __device__ __forceinline__ uint32_t column(uint32_t step, int item) const {
+      return piece(step) + lane_in_group() * 4 + item / 4 * kStep + item % 4;
+    }
+  };
+
+  // The scores of a step on their way to shared memory; a lane reads only what it has asked for.
+  __device__ __forceinline__ void fetch(const Walk& walk, uint32_t step) {
+    if (step < walk.steps) {
+      const bool inside = walk.row.aligned && walk.piece(step) + kPiece <= walk.row.count;
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        Four* to = &stages[step % kStages][v][thread_x()];
+        const uint32_t column = walk.column(step, 4 * v);
+        if (inside) {
+          copy_to_shared(to, walk.row.scores + column);
+        } else {
+          *to = walk.row.load(column, walk.row.count);
+        }
+      }
+    }
+    end_of_copies();
   }
 
-  // Which of a step's scores may still be selected.
-  __device__ __forceinline__ static uint32_t passing(const Scores& scores, uint32_t first,
-                                                     uint32_t count, uint64_t bar) {
+  // Which of a step's scores are at least the bar. NaN and what lies beyond the row are -inf and
+  // pass with all others as long as the bar says so.
+  __device__ __forceinline__ uint32_t passing(const Walk& walk, uint32_t step, uint64_t bar) const {
     const uint32_t key = static_cast<uint32_t>(bar >> 32);
-    const uint32_t piece = first / kPiece * kPiece;
-    const bool before = piece + kPiece <= column_of(bar) + uint64_t{1};  // the bar's column
-    const bool behind = piece > column_of(bar);
-    const bool open = key <= ordered_key(bit_cast<float>(0xff800000u));  // NaN passes too
+    const uint32_t piece = walk.piece(step);
+    const bool behind = piece > column_of(bar);  // the bar's column
+    const bool before = piece + kPiece <= column_of(bar) + uint64_t{1};
     uint32_t waits = 0;
-    if (!open && (before || behind) && piece + kPiece <= count) {
-      const float least = score_of(before ? key : key + 1);
+    if (key > kLeastKey && (before || behind)) {
+      const float below = largest_until(behind ? key : key - 1);
 #pragma unroll
-      for (int i = 0; i < kItems; ++i) {
-        waits |= static_cast<uint32_t>(scores[i / 4].values[i % 4] >= least) << i;
+      for (int v = kVectors - 1; v >= 0; --v) {
+        const Four four = stages[step % kStages][v][thread_x()];
+#pragma unroll
+        for (int i = 3; i >= 0; --i) waits = platform::push_larger(waits, comparable(four.values[i]), below);
       }
       return waits;
     }
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      const uint32_t column = column_of_item(first, i);
-      const uint32_t mine = ordered_key(comparable(scores[i / 4].values[i % 4]));
-      const bool passes = mine > key || (mine == key && column <= column_of(bar));
-      waits |= static_cast<uint32_t>(column < count && passes) << i;
+      const uint32_t column = walk.column(step, i);
+      const bool passes = column < walk.row.count && candidate(key_of(step, i), column) >= bar;
+      waits |= static_cast<uint32_t>(passes) << i;
     }
     return waits;
   }
+  __device__ __forceinline__ uint32_t key_of(uint32_t step, int item) const {
+    const Four& four = stages[step % kStages][item / 4][thread_x()];
+    return ordered_key(comparable(four.values[item % 4]));
+  }
 
   // Stores what waits as long as there is room; what is left waits on.
-  __device__ __forceinline__ void store_waiting(const Scores& scores, uint32_t first, uint32_t to,
+  __device__ __forceinline__ void store_waiting(const Walk& walk, uint32_t step, uint32_t to,
                                                 uint32_t& waits) {
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if ((waits >> 4 * v & 0xfu) == 0) continue;
-#pragma unroll
-      for (int i = 4 * v; i < 4 * v + 4; ++i) {
-        if ((waits >> i & 1) == 0 || to >= kCapacity) continue;
-        const float score = comparable(scores[v].values[i % 4]);
-        candidates[to++] = candidate(ordered_key(score), column_of_item(first, i));
-        waits &= ~(1u << i);
-      }
+    for (; waits && to < kCapacity; waits &= waits - 1) {
+      const int item = static_cast<int>(lowest_bit(waits));
+      candidates[to++] = candidate(key_of(step, item), walk.column(step, item));
     }
   }
 
@@ -159,72 +186,52 @@ struct StreamSelect {
     sync_block();
   }
 
-  // Of more than k scores the k largest are those of the first `stored` candidates from `bar` on.
-  // Every lane calls it, behind `clear`.
+  // A rank in the first step's scores, below which the last of k among `count` hardly is.
+  __device__ __forceinline__ static uint32_t rank_in_sample(uint32_t k, uint32_t count) {
+    const float expected = static_cast<float>(k) * static_cast<float>(kChunk) / static_cast<float>(count);
+    const float rank = expected + 5.0f * square_root(expected) + 5.0f;
+    return rank < static_cast<float>(k) ? static_cast<uint32_t>(rank) : k;
+  }
+
+  // Of more than k scores the k largest are those of the first `stored` candidates from the bar that
+  // comes back on. Every lane calls it, behind `clear`.
   __device__ __forceinline__ uint64_t run(const TopkRow& row, uint32_t k, uint32_t& stored) {
-    const uint32_t steps = (row.count + kChunk - 1) / kChunk;
-    const uint32_t piece = thread_x() / kGroupSize * steps;
-    const auto first_of = [&](uint32_t step) {
-      return (piece + step) * kPiece + lane_in_group() * 4;
-    };
-    // Whole pieces come through shared memory while the step before is worked on.
-    const auto ahead = [&](uint32_t step) {
-      return kStaged && row.aligned && step < steps && (piece + step + 1) * kPiece <= row.count;
-    };
-    const auto stage_of = [](int v) { return kStaged ? v * kThreads + thread_x() : 0; };
-    const auto prefetch = [&](uint32_t step) {
-      if (!ahead(step)) return;
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        copy_to_shared(&stage[stage_of(v)], row.scores + first_of(step) + v * kStep);
-      }
-    };
-    const auto load = [&](Scores& scores, uint32_t step) {
-      if (!ahead(step)) {
-        const bool inside = (piece + step + 1) * kPiece <= row.count;
-        return row.load(scores, first_of(step), kStep, row.count, inside);
-      }
-      wait_for_copies();
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) scores[v] = stage[stage_of(v)];
-    };
-    Scores scores;
-    prefetch(0);
-    load(scores, 0);
-    prefetch(1);
-#pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      bins.count(FirstDigit::of(comparable(scores[i / 4].values[i % 4])));
-    }
-    sync_block();
-    uint64_t bar = uint64_t{FirstDigit::span(take(k).digit).low} << 32;
-    stored = 0;
+    const Walk walk(row);
     uint32_t turn = 0;
+    uint32_t rank = rank_in_sample(k, row.count);
 #pragma unroll 1
-    for (uint32_t step = 0; step < steps; ++step) {
-      if (step > 0) {
-        load(scores, step);
-        prefetch(step + 1);
-      }
-      const uint32_t first = first_of(step);
-      uint32_t waits = passing(scores, first, row.count, bar);
-      for (;; ++turn) {
-        const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(waits));
-        const uint32_t to = stored + claim(&arrivals[turn % 3], mine);
-        store_waiting(scores, first, to, waits);
-        if (thread_x() == 0) arrivals[(turn + 1) % 3] = 0;
-        sync_block();
-        const uint32_t arrived = arrivals[turn % 3];
-        if (stored + arrived <= kCapacity) {
-          stored += arrived;
-          ++turn;
-          break;
+    for (;; rank = k) {
+#pragma unroll 1
+      for (uint32_t step = 0; step < kStages; ++step) fetch(walk, step);
+      wait_for_copies_but<kStages - 1>();
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(comparable(stages[0][i / 4][thread_x()].values[i % 4])));
+      sync_block();
+      uint64_t bar = uint64_t{FirstDigit::span(take(rank).digit).low} << 32;
+      stored = 0;
+#pragma unroll 1
+      for (uint32_t step = 0; step < walk.steps; ++step) {
+        wait_for_copies_but<kStages - 1>();
+        uint32_t waits = passing(walk, step, bar);
+        for (;; ++turn) {
+          const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(waits));
+          store_waiting(walk, step, stored + claim(&arrivals[turn % 3], mine), waits);
+          if (thread_x() == 0) arrivals[(turn + 1) % 3] = 0;
+          sync_block();
+          const uint32_t arrived = arrivals[turn % 3];
+          if (stored + arrived <= kCapacity) {
+            stored += arrived;
+            ++turn;
+            break;
+          }
+          bar = bar_of(kCapacity, k);
+          compact(kCapacity, bar);
+          stored = k;
+          waits &= passing(walk, step, bar);
         }
-        bar = bar_of(kCapacity, k);
-        compact(kCapacity, bar);
-        stored = k;
-        waits &= passing(scores, first, row.count, bar);
+        fetch(walk, step + kStages);
       }
+      if (stored >= k) break;
     }
     return stored > k ? bar_of(stored, k) : 0;
   }
@@ -234,8 +241,9 @@ struct StreamSelect {
   __device__ __forceinline__ void store(const TopkParams& p, int64_t row, uint32_t stored,
                                         uint64_t bar) {
     constexpr uint32_t kWindow = kBins * kWordBits;
-    constexpr int kOwn = Bins<kThreads>::kOwn;
+    constexpr int kOwn = kBins / kThreads;
     const uint32_t k = static_cast<uint32_t>(p.k);
+    uint32_t* order = reinterpret_cast<uint32_t*>(stages);  // no scores are there any more
     uint32_t done = 0;
     for (uint32_t window = 0; done < k; window += kWindow) {
       for (uint32_t i = thread_x(); i < stored; i += kThreads) {
