@@ -36,6 +36,16 @@ void two_widths(const None) {
   keep(v);
 }
 
+void part_of_wave(const None) {
+  int v = lane_id();
+  if (v >= 8) {
+    v = shuffle_xor<8, true>(v, 1);  // at: part_of_wave rest
+  } else {
+    v = shuffle_xor<8, true>(v, 1);  // at: part_of_wave group
+  }
+  keep(v);
+}
+
 void reads_left(const None) {
   if (lane_id() >= kW - 4) return;
   keep(shuffle_xor<kW>(lane_id(), 4));  // at: reads_left
@@ -175,6 +185,7 @@ constexpr Case kCases[] = {
     {"two_lines", [] { fail<two_lines>({3, 2, 1}, {2 * kU, 1, 1}); }},
     {"two_kinds", [] { fail<two_kinds>({1, 1, 1}, {kU, 1, 1}); }},
     {"two_widths", [] { fail<two_widths>({1, 1, 1}, {kU, 1, 1}); }},
+    {"part_of_wave", [] { fail<part_of_wave>({1, 1, 1}, {kU, 1, 1}); }},
     {"reads_left", [] { fail<reads_left>({1, 1, 1}, {2 * kU, 2, 1}); }},
     {"reads_missing", [] { fail<reads_missing>({1, 1, 1}, {kU + 17, 1, 1}); }},
     {"source_outside", [] { fail<source_outside>({1, 1, 1}, {kU, 1, 1}); }},

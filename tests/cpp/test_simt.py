@@ -114,6 +114,10 @@ def messages(w: int) -> dict[str, str]:
         + "deadlock by divergence, no lane of the wave can run: "
         + f"lanes 4-{w - 1} wait at shuffle_xor<{w}> {place('two_widths wide')}; "
         + f"lanes 0-3 wait at shuffle_xor<8> {place('two_widths narrow')}",
+        "part_of_wave": lane(8)
+        + f"divergence: this lane is at shuffle_xor<{w}> {place('part_of_wave rest')} while "
+        + f"lanes 0-7 wait at shuffle_xor<{w}> {place('part_of_wave group')}; "
+        + f"lanes 9-{w - 1} not there yet",
         "reads_left": lane(w - 8)
         + f"shuffle_xor<{w}> {place('reads_left')} reads lane {w - 4}, which has left the kernel",
         "reads_missing": lane(16, wave=1, thread=f"{w + 16},0,0")

@@ -14,6 +14,8 @@ MAX_LINES = 400
 VENDOR_FREE = ("include/wavejit/platform/", "include/wavejit/simt/", "include/wavejit/gcn/")
 WAVE_LITERALS = re.compile(r"0x[fF]{8}\b|__shfl|>> ?5\b|& ?(31|0x1f)\b|[%/] ?32\b")
 VENDOR_MATH = re.compile(r"\b(__expf|__fdividef|__logf|use_fast_math|expf|logf|log1pf|rsqrtf)\b")
+# ptxas moves these above the wait for the previous launch, which may still write what they read.
+UNORDERED_LOADS = re.compile(r"ld\.global\.nc|__ldg\b|__restrict")
 VENDOR_BRANCH = re.compile(r"#\s*(el)?if.*(__CUDA|__HIP|__NVCC)")
 
 
@@ -37,6 +39,17 @@ def test_the_vendors_stay_in_platform(pattern: re.Pattern[str]) -> None:
         for path in device_sources()
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if pattern.search(line)
+    ]
+    assert not hits, "\n".join(hits)
+
+
+def test_no_load_may_pass_the_wait_for_the_previous_launch() -> None:
+    platform = (ROOT / "include/wavejit/platform").glob("*.cuh")
+    hits = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in [*device_sources(), *platform]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if UNORDERED_LOADS.search(line.split("//")[0])
     ]
     assert not hits, "\n".join(hits)
 

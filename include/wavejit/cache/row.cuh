@@ -134,16 +134,19 @@ __device__ __forceinline__ uint32_t load_scale(const uint8_t* address) {
 
 // Quantises and stores the row at `loc`; dims that the layout keeps as bf16 are rounded once. Every
 // lane of the row must call it, with the same `loc`, which may be any number: nothing is written
-// where the cache does not hold it. The quantised dims are taken as they are: a kernel whose rules
+// where the cache does not hold it. Where all lanes of a wave call it, whatever their `loc`, kWho
+// may say so. The quantised dims are taken as they are: a kernel whose rules
 // say that they are rounded to bf16 first does that itself (round_through<bfloat16>).
-template <class Layout, class Rules, int kItems>
+template <class Layout, class Rules, Together kWho = Together::kGroup, int kItems>
 __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64_t loc, int lane,
                                           const Tile<kItems>& row, Site at = Site::here()) {
-  if (!cache.holds(loc)) return;
+  const bool held = cache.holds(loc);
+  if (kWho == Together::kGroup && !held) return;
   const int dim = lane * kItems;
   const CacheSlot slot = cache.slot(loc);
   if constexpr (Layout::kQuantised > 0) {
-    const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes>(row, at);
+    const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes, kWho>(row, at);
+    if (!held) return;
     if (dim < Layout::kQuantised) {
       const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(amax);
       const auto codes = encode_tile<Layout::kFlavour, Rules>(row, scale.factor);
@@ -153,7 +156,7 @@ __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64
     }
   }
   if constexpr (Layout::kQuantised < Layout::kDims) {
-    store_items(cache.wide(slot, loc, dim), row);
+    if (held) store_items(cache.wide(slot, loc, dim), row);
   }
 }
 

@@ -20,10 +20,13 @@ struct Integers {
   const void* data;
   bool is_64;
 
-  __device__ __forceinline__ FetchedInteger fetch(int64_t i) const {
-    const uint32_t* words = static_cast<const uint32_t*>(data) + (is_64 ? 2 * i : i);
+  __device__ __forceinline__ const uint32_t* address(int64_t i) const {
+    return static_cast<const uint32_t*>(data) + (is_64 ? 2 * i : i);
+  }
+  __device__ __forceinline__ FetchedInteger fetch_at(const uint32_t* words) const {
     return {words[0], is_64 ? words[1] : 0, is_64};
   }
+  __device__ __forceinline__ FetchedInteger fetch(int64_t i) const { return fetch_at(address(i)); }
 
   __device__ __forceinline__ int64_t operator[](int64_t i) const {
     return is_64 ? static_cast<const int64_t*>(data)[i] : static_cast<const int32_t*>(data)[i];

@@ -35,7 +35,7 @@ __device__ __forceinline__ unsigned lane_in_group(int width = kGroupSize) {
 // Combines, in every lane, the lanes whose index differs from its own only in the bits between kTo
 // and kFrom: reduce<Op, W, 1> over groups of W consecutive lanes with offsets W/2, ..., 1;
 // reduce<Op, 1, W> the same with offsets 1, ..., W/2; reduce<Op, W, S> over every S-th lane of W.
-template <class Op, int kFrom = kGroupSize, int kTo = 1, class T>
+template <class Op, int kFrom = kGroupSize, int kTo = 1, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T reduce(T value, Site at = Site::here()) {
   constexpr int kWidth = kFrom > kTo ? kFrom : kTo;
   constexpr int kStep = kFrom > kTo ? kTo : kFrom;
@@ -43,12 +43,12 @@ __device__ __forceinline__ T reduce(T value, Site at = Site::here()) {
   if constexpr (kFrom > kTo) {
 #pragma unroll
     for (int offset = kWidth / 2; offset >= kStep; offset /= 2) {
-      value = Op::combine(value, shuffle_xor<kWidth>(value, offset, at));
+      value = Op::combine(value, shuffle_xor<kWidth, kWho>(value, offset, at));
     }
   } else {
 #pragma unroll
     for (int offset = kStep; offset < kWidth; offset *= 2) {
-      value = Op::combine(value, shuffle_xor<kWidth>(value, offset, at));
+      value = Op::combine(value, shuffle_xor<kWidth, kWho>(value, offset, at));
     }
   }
   return value;

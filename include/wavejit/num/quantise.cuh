@@ -26,7 +26,7 @@ namespace wavejit {
 //   };
 
 __device__ __forceinline__ float magnitude(float value) {
-  return bit_cast<float>(bit_cast<uint32_t>(value) & 0x7fffffffu);
+  return __builtin_fabsf(value);
 }
 
 // For values that are no NaN and not below +0.
@@ -43,9 +43,9 @@ __device__ __forceinline__ float lane_amax(const Tile<kItems>& tile) {
   return top;
 }
 // And in the group of kLanes lanes.
-template <int kLanes, int kItems>
+template <int kLanes, Together kWho = Together::kGroup, int kItems>
 __device__ __forceinline__ float group_amax(const Tile<kItems>& tile, Site at = Site::here()) {
-  return reduce<Larger, kLanes, 1>(lane_amax(tile), at);
+  return reduce<Larger, kLanes, 1, kWho>(lane_amax(tile), at);
 }
 
 // The scale of a group: what its values are multiplied by, and what is stored of it (the byte, or

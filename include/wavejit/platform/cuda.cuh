@@ -24,9 +24,12 @@ __device__ __forceinline__ unsigned group_mask() {
   constexpr unsigned kLanes = kWidth == 32 ? ~0u : (1u << (kWidth % 32)) - 1;
   return kLanes << (lane_id() & ~(kWidth - 1));
 }
-template <int kWidth, class T>
+// A mask that is a constant spares the instructions that find out who is there.
+template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
-  return __shfl_xor_sync(group_mask<kWidth>(), value, lane_mask, kWidth);
+  const unsigned mask =
+      kWho == Together::kWave ? group_mask<arch::kWaveSize>() : group_mask<kWidth>();
+  return __shfl_xor_sync(mask, value, lane_mask, kWidth);
 }
 template <int kWidth, class T>
 __device__ __forceinline__ T shuffle(T value, int source_lane, Site = Site::here()) {
@@ -105,6 +108,18 @@ __device__ __forceinline__ void wait_for_copies() {
 __device__ __forceinline__ void wait_for_previous_launch() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The same where the first loads' addresses are known, none of them null: computed before the wait
+// instead of behind it, because whether to wait seems to depend on them.
+template <class... Address>
+__device__ __forceinline__ void wait_for_previous_launch(const Address*... addresses) {
+#if __CUDA_ARCH__ >= 900
+  const uint64_t any = (reinterpret_cast<uint64_t>(addresses) | ...);
+  asm volatile(
+      "{\n\t.reg .pred known;\n\tsetp.ne.u64 known, %0, 0;\n\t"
+      "@known griddepcontrol.wait;\n\t}" ::"l"(any)
+      : "memory");
 #endif
 }
 __device__ __forceinline__ void allow_next_launch() {
@@ -199,24 +214,26 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
-// Read-only data that is used once: through the non-coherent path, without a place in L1.
+// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what is
+// read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait for
+// the previous launch, which may still be writing it.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   if constexpr (sizeof(Vector) == 16) {
     uint4 raw;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
                  : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else if constexpr (sizeof(Vector) == 8) {
     uint2 raw;
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+    asm volatile("ld.global.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
                  : "=r"(raw.x), "=r"(raw.y)
                  : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else if constexpr (sizeof(Vector) == 4) {
     uint32_t raw;
-    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(raw) : "l"(address));
+    asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];" : "=r"(raw) : "l"(address));
     return __builtin_bit_cast(Vector, raw);
   } else {
     return *address;

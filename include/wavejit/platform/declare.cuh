@@ -23,7 +23,7 @@ unsigned block_z();
 unsigned block_dim_x();
 unsigned grid_dim_x();
 unsigned lane_id();
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 T shuffle_xor(T value, int lane_mask, Site at = Site::here());
 template <int kWidth, class T>
 T shuffle(T value, int source_lane, Site at = Site::here());
@@ -50,6 +50,8 @@ void end_of_copies();
 template <int kGroups>
 void wait_for_copies_but();
 void wait_for_previous_launch();
+template <class... Address>
+void wait_for_previous_launch(const Address*... addresses);
 void allow_next_launch();
 float fused_multiply_add(float a, float b, float c);
 namespace platform {

@@ -49,7 +49,7 @@ __device__ __forceinline__ T from_lane(T value, unsigned source) {
     return __builtin_bit_cast(T, uint64_t{high} << 32 | low);
   }
 }
-template <int kWidth, class T>
+template <int kWidth, Together kWho = Together::kGroup, class T>
 __device__ __forceinline__ T shuffle_xor(T value, int lane_mask, Site = Site::here()) {
   static_assert(kWidth <= arch::kWaveSize);
   return from_lane(value, lane_id() ^ static_cast<unsigned>(lane_mask));
@@ -126,6 +126,8 @@ __device__ __forceinline__ void wait_for_copies_but() {}
 
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}
+template <class... Address>
+__device__ __forceinline__ void wait_for_previous_launch(const Address*...) {}
 __device__ __forceinline__ void allow_next_launch() {}
 
 __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {

@@ -26,7 +26,6 @@ using simt::ballot;
 using simt::lane_id;
 using simt::shuffle;
 using simt::shuffle_up;
-using simt::shuffle_xor;
 using simt::sync_block;
 // Lanes that meet at a ballot have done all that comes before it.
 template <int kWidth>
@@ -41,6 +40,12 @@ template <class T>
 inline T& block_storage() {
   __shared__ T storage;
   return storage;
+}
+
+// As on NVIDIA, where a wave has 32 lanes: all of them must be there, not only the group's.
+template <int kWidth, Together kWho = Together::kGroup, class T>
+inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
+  return simt::shuffle_xor<kWidth, kWho == Together::kWave>(value, lane_mask, at);
 }
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
@@ -72,6 +77,8 @@ inline void wait_for_copies_but() {}
 
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
+template <class... Address>
+inline void wait_for_previous_launch(const Address*...) {}
 
 inline float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 namespace platform {

@@ -94,14 +94,16 @@ inline T read_lane(Lane& me, unsigned level, T value, unsigned source, Kind kind
   return value;
 }
 
-template <int kWidth, class T>
+// kWholeWave: the wave's lanes meet, not only the group's, and exchange within the group.
+template <int kWidth, bool kWholeWave = false, class T>
 inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
+  constexpr int kMeeting = kWholeWave ? static_cast<int>(kWave) : kWidth;
   Lane& me = *current_lane();
   if (static_cast<unsigned>(lane_mask) >= static_cast<unsigned>(kWidth)) [[unlikely]] {
     fail_outside(me, lane_mask, kWidth, {at, Kind::kShuffleXor});
   }
   const unsigned source = me.lane ^ static_cast<unsigned>(lane_mask);
-  return read_lane(me, level_of<kWidth>(), value, source, Kind::kShuffleXor, at);
+  return read_lane(me, level_of<kMeeting>(), value, source, Kind::kShuffleXor, at);
 }
 
 // `source_lane` counts from the group's first lane.
