@@ -67,7 +67,8 @@ __device__ __forceinline__ T reduce_min(T value, Site at = Site::here()) {
   return reduce<Min, kFrom, kTo>(value, at);
 }
 
-// The sum over the group of an integer, whose sums have no order: one instruction where there is one.
+// The sum over the group of an integer, whose sums have no order: one instruction where there is
+// one.
 __device__ __forceinline__ uint32_t sum_in_group(uint32_t value, Site at = Site::here()) {
   if constexpr (platform::kHasGroupSum) {
     return platform::group_sum(value);

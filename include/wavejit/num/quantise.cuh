@@ -25,9 +25,7 @@ namespace wavejit {
 //     static constexpr NanRule kNan = NanRule::kMax;
 //   };
 
-__device__ __forceinline__ float magnitude(float value) {
-  return __builtin_fabsf(value);
-}
+__device__ __forceinline__ float magnitude(float value) { return __builtin_fabsf(value); }
 
 // For values that are no NaN and not below +0.
 struct Larger {

@@ -1,9 +1,9 @@
-// Clusters: a few neighbouring blocks that run at the same time, read each other's shared memory and
-// send each other words. Where the machine has none, a block is its own cluster.
+// Clusters: a few neighbouring blocks that run at the same time, read each other's shared memory
+// and send each other words. Where the machine has none, a block is its own cluster.
 //
 // Words that are sent count in the receiver's mailbox as bytes. Who waits for all the bytes that it
-// expects sees them, and needs no barrier, which on NVIDIA would first wait for all of the lane's own
-// accesses to memory.
+// expects sees them, and needs no barrier, which on NVIDIA would first wait for all of the lane's
+// own accesses to memory.
 #pragma once
 
 namespace wavejit {
@@ -51,10 +51,10 @@ __device__ __forceinline__ void open_mailbox(Mailbox* box) {
                : "memory");
 }
 __device__ __forceinline__ void expect_bytes(Mailbox* box, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   platform::shared_address(box)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(platform::shared_address(box)),
+      "r"(bytes)
+      : "memory");
 }
 // Puts a word of 4 or 8 bytes where `to` lies in block `rank`, and counts it in its mailbox.
 template <class T>

@@ -64,8 +64,8 @@ __device__ __forceinline__ T& block_storage() {
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return atomicAdd(shared, value);
 }
-// Where few lanes of a group add. `zero` is 0 without the compiler knowing it: one that sees the same
-// address in all lanes first gathers what they add, which takes longer.
+// Where few lanes of a group add. `zero` is 0 without the compiler knowing it: one that sees the
+// same address in all lanes first gathers what they add, which takes longer.
 __device__ __forceinline__ uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero) {
   return atomicAdd(shared + zero, value);
 }
@@ -140,7 +140,14 @@ __device__ __forceinline__ float nan_as_least(float a) {
   asm("max.f32 %0, %1, 0fFF800000;" : "=f"(result) : "f"(a));
   return result;
 }
-// The bits one place up, and whether a > b below them: the sign of b - a, for numbers and infinities.
+// The value, about which the compiler knows nothing: what depends on it is not made ahead of a
+// loop.
+__device__ __forceinline__ float opaque(float value) {
+  asm volatile("" : "+f"(value));
+  return value;
+}
+// The bits one place up, and whether a > b below them: the sign of b - a, for numbers and
+// infinities.
 __device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
   return __funnelshift_l(__float_as_uint(b - a), bits, 1);
 }
@@ -214,9 +221,9 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
-// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what is
-// read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait for
-// the previous launch, which may still be writing it.
+// Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
+// is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
+// for the previous launch, which may still be writing it.
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   if constexpr (sizeof(Vector) == 16) {

@@ -59,6 +59,7 @@ float maximum(float a, float b);
 float minimum(float a, float b);
 float maximum_or_nan(float a, float b);
 float nan_as_least(float a);
+float opaque(float value);
 uint32_t push_larger(uint32_t bits, float a, float b);
 inline constexpr bool kHasGroupSum = false;
 uint32_t group_sum(uint32_t value);

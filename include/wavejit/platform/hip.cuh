@@ -138,6 +138,11 @@ __device__ __forceinline__ float maximum(float a, float b) { return __builtin_fm
 __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
 // NaN becomes -inf.
 __device__ __forceinline__ float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+// The value, about which the compiler knows nothing.
+__device__ __forceinline__ float opaque(float value) {
+  asm volatile("" : "+v"(value));
+  return value;
+}
 // The bits one place up, and whether a > b below them.
 __device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
   return bits << 1 | static_cast<uint32_t>(a > b);

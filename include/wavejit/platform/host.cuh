@@ -86,6 +86,7 @@ inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
 inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
 // NaN becomes -inf.
 inline float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+inline float opaque(float value) { return value; }
 // The bits one place up, and whether a > b below them.
 inline uint32_t push_larger(uint32_t bits, float a, float b) {
   return bits << 1 | static_cast<uint32_t>(a > b);

@@ -51,9 +51,9 @@ struct Span {
   __device__ __forceinline__ bool has(Key key) const { return key - low <= high - low; }
 };
 
-// The first digit grows with the score and has 64 steps an octave from 2^-16 to 2^16, so that scores
-// of a few neighbouring octaves still spread over many bins: few meet in an atomic, and few share
-// the digit that is looked for.
+// The first digit grows with the score and has 64 steps an octave from 2^-16 to 2^16, so that
+// scores of a few neighbouring octaves still spread over many bins: few meet in an atomic, and few
+// share the digit that is looked for.
 struct FirstDigit {
   static constexpr int kShift = 17;
   static constexpr int32_t kLeast = (127 - 16) << 23;
@@ -140,8 +140,8 @@ struct Bins {
     return sum_in_group(mine.values[0] + mine.values[1] + mine.values[2] + mine.values[3], at);
   }
   // The row at which the totals, one a lane, reach what is wanted; `above` is before it.
-  __device__ __forceinline__ static unsigned row_of(uint32_t mine, uint32_t wanted,
-                                                    uint32_t& above, Site at = Site::here()) {
+  __device__ __forceinline__ static unsigned row_of(uint32_t mine, uint32_t wanted, uint32_t& above,
+                                                    Site at = Site::here()) {
     const uint32_t up_to = inclusive_scan<Sum>(mine, at);
     const unsigned row = static_cast<unsigned>(count_lanes(up_to < wanted, at));
     above = broadcast(up_to - mine, static_cast<int>(row), at);

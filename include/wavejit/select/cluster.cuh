@@ -1,5 +1,5 @@
-// The search over the counts of all blocks of a cluster: every block sends the totals of its rows to
-// all, and all find the same digit.
+// The search over the counts of all blocks of a cluster: every block sends the totals of its rows
+// to all, and all find the same digit.
 #pragma once
 #include <wavejit/select/bins.cuh>
 
@@ -17,8 +17,8 @@ struct ClusterTotals {
   }
 };
 
-// The counts may be read by other blocks until the next exchange. Every lane of the cluster calls it,
-// behind a barrier of the block, as its block `rank`.
+// The counts may be read by other blocks until the next exchange. Every lane of the cluster calls
+// it, behind a barrier of the block, as its block `rank`.
 template <int kBlocks, int kThreads>
 __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
                                                  ClusterTotals<kBlocks>& totals, unsigned rank,

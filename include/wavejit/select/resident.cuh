@@ -16,15 +16,18 @@ struct ResidentSelect {
   static constexpr uint32_t kGroupPart = kGroupSize * kItems;
   static constexpr uint32_t kStep = kGroupSize * 4;
   static constexpr int kVectors = kItems / 4;
+  static constexpr int kWords = (kItems + kWordBits - 1) / kWordBits;  // of a bit an item
+  static constexpr int kWordItems = kItems / kWords;
+  using Bits = uint32_t[kWords];
   static constexpr unsigned kGroups = kThreads / kGroupSize;
-  static constexpr int kSearches = 4;       // 2^30 keys, then 2^18, 2^6 and 1
-  static constexpr int kEqualBits = 20;     // of a count of both; fewer than 2^12 are larger
+  static constexpr int kSearches = 4;    // 2^30 keys, then 2^18, 2^6 and 1
+  static constexpr int kEqualBits = 20;  // of a count of both; fewer than 2^12 are larger
   static_assert(kItems % 4 == 0 && kPart * kBlocks < 1u << kEqualBits);
 
   Bins<kThreads> bins;
   ClusterTotals<kBlocks> totals[kBlocks > 1 ? kSearches : 1];
   Mailbox mail;
-  uint32_t parts[kGroupSize];  // larger and equal ones of each group
+  uint32_t parts[kGroupSize];   // larger and equal ones of each group
   uint32_t all_parts[kBlocks];  // of each block
   uint32_t arrivals;
   uint64_t bar;
@@ -43,6 +46,34 @@ struct ResidentSelect {
     __device__ __forceinline__ bool all() const { return inside == wanted; }
   };
 
+  __device__ __forceinline__ static bool has(const Bits& bits, int item) {
+    return bits[item / kWordItems] >> item % kWordItems & 1;
+  }
+  __device__ __forceinline__ static bool has_any(const Bits& bits, int vector) {
+    return bits[4 * vector / kWordItems] >> 4 * vector % kWordItems & 0xfu;
+  }
+  // Which items are larger than a number.
+  __device__ __forceinline__ static void compare(const float (&scores)[kItems], float with,
+                                                 Bits& bits) {
+#pragma unroll
+    for (int i = kItems - 1; i >= 0; --i) {
+      uint32_t& word = bits[i / kWordItems];
+      word = platform::push_larger((i + 1) % kWordItems == 0 ? 0 : word, scores[i], with);
+    }
+  }
+  // Calls each(item, place) for the bits of this lane; `place` is the first one of the group. What
+  // comes back is the place behind its last one.
+  template <class Each>
+  __device__ __forceinline__ static uint32_t visit(const Bits& bits, uint32_t place, Each each,
+                                                   Site at = Site::here()) {
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      place = Places<kWordItems>(bits[w], at).visit(bits[w], place, [&](int i, uint32_t to) {
+        each(w * kWordItems + i, to);
+      });
+    }
+    return place;
+  }
   __device__ __forceinline__ static uint32_t column_of_item(int item) {
     return thread_x() / kGroupSize * kGroupPart + item / 4 * kStep + lane_in_group() * 4 + item % 4;
   }
@@ -62,7 +93,7 @@ struct ResidentSelect {
   }
 
   __device__ __forceinline__ Digit search(int turn, unsigned rank, uint32_t wanted,
-                                                 Site at = Site::here()) {
+                                          Site at = Site::here()) {
     if constexpr (kBlocks > 1) {
       return find_in_cluster(bins, totals[turn], rank, wanted, at);
     } else {
@@ -71,8 +102,7 @@ struct ResidentSelect {
   }
 
   // The first digits have been counted.
-  __device__ __forceinline__ Found find(const float (&scores)[kItems], unsigned rank,
-                                                uint32_t k) {
+  __device__ __forceinline__ Found find(const float (&scores)[kItems], unsigned rank, uint32_t k) {
     Digit digit = search(0, rank, k);
     Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
 #pragma unroll 1
@@ -87,7 +117,7 @@ struct ResidentSelect {
       sync_block();
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const uint32_t key = ordered_key(scores[i]);
+        const uint32_t key = ordered_key(platform::opaque(scores[i]));
         if (found.span.has(key)) bins.count(part.of(key));
       }
       sync_block();
@@ -98,17 +128,18 @@ struct ResidentSelect {
   }
 
   // Every block gets the candidates of all; those of this one begin at `first`, behind a barrier.
-  __device__ __forceinline__ void offer(const float (&scores)[kItems], uint32_t equal,
+  __device__ __forceinline__ void offer(const float (&scores)[kItems], const Bits& equal,
                                         uint32_t base) {
     uint64_t* mine = kBlocks > 1 ? offered : candidates;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      if ((equal >> 4 * v & 0xfu) == 0) continue;
+      if (!has_any(equal, v)) continue;
 #pragma unroll
       for (int i = 4 * v; i < 4 * v + 4; ++i) {
-        if ((equal >> i & 1) == 0) continue;
+        if (!has(equal, i)) continue;
         const uint32_t column = base + column_of_item(i);
-        mine[add_sparsely(&arrivals, 1, column >> 31)] = candidate(ordered_key(scores[i]), column);
+        mine[add_sparsely(&arrivals, 1, column >> 31)] =
+            candidate(ordered_key(platform::opaque(scores[i])), column);
       }
     }
   }
@@ -134,35 +165,37 @@ struct ResidentSelect {
 
   // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
   __device__ __forceinline__ uint32_t choose(const float (&scores)[kItems], const Found& found,
-                                             uint32_t base, uint32_t equal, uint32_t packed_before,
-                                             uint32_t& selected) {
+                                             uint32_t base, const Bits& equal,
+                                             uint32_t packed_before, Bits& selected) {
     const uint32_t larger_before = packed_before >> kEqualBits;
     const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
     if (found.inside <= kRanked && !found.all()) {
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
-        if ((equal >> 4 * v & 0xfu) == 0) continue;
+        if (!has_any(equal, v)) continue;
 #pragma unroll
         for (int i = 4 * v; i < 4 * v + 4; ++i) {
-          const bool chosen = candidate(ordered_key(scores[i]), base + column_of_item(i)) >= bar;
-          if (chosen) selected |= equal & 1u << i;
+          const bool chosen =
+              candidate(ordered_key(platform::opaque(scores[i])), base + column_of_item(i)) >= bar;
+          if (chosen) selected[i / kWordItems] |= equal[i / kWordItems] & 1u << i % kWordItems;
         }
       }
       const uint32_t group_first = base + thread_x() / kGroupSize * kGroupPart;
       return larger_before + chosen_before(found.inside, group_first);
     }
     if (found.all()) {
-      selected |= equal;
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) selected[w] |= equal[w];
     } else {
-      Places<kItems>(equal).visit(equal, equal_before, [&](int i, uint32_t place) {
-        if (place < found.wanted) selected |= 1u << i;
+      visit(equal, equal_before, [&](int i, uint32_t place) {
+        if (place < found.wanted) selected[i / kWordItems] |= 1u << i % kWordItems;
       });
     }
     return larger_before + (equal_before < found.wanted ? equal_before : found.wanted);
   }
 
-  // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls it.
-  // False, and nothing is done, where it has no more than k.
+  // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls
+  // it. False, and nothing is done, where it has no more than k.
   __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
                                       unsigned rank) {
     const uint32_t base = rank * kPart;
@@ -170,13 +203,10 @@ struct ResidentSelect {
     const unsigned lane = lane_in_group();
     const PagesAhead ahead(p, TopkPages(p, index), base, kPart, kThreads);
     Vec<float, 4> loaded[kVectors];
-    if (p.eager) {
-      row.load(loaded, base + column_of_item(0), kStep, row.columns, base + kPart <= row.columns);
-      row.measure(p, index);
-    } else {
-      row.measure(p, index);
-      row.load(loaded, base + column_of_item(0), kStep, row.count, base + kPart <= row.count);
-    }
+    if (!p.eager) row.measure(p, index);
+    const uint32_t limit = p.eager ? row.columns : row.count;
+    row.load(loaded, base + column_of_item(0), kStep, limit, base + kPart <= limit);
+    if (p.eager) row.measure(p, index);
     if (row.count <= static_cast<uint32_t>(p.k)) {
       if constexpr (kBlocks > 1) wait_for_mailboxes();
       return false;
@@ -184,7 +214,7 @@ struct ResidentSelect {
     float scores[kItems];
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      float(&four)[4] = loaded[v].values;
+      float (&four)[4] = loaded[v].values;
       // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
       if (base + (thread_x() / kGroupSize) * kGroupPart + (v + 1) * kStep > row.count) {
 #pragma unroll
@@ -202,30 +232,33 @@ struct ResidentSelect {
     if constexpr (kBlocks > 1) wait_for_mailboxes();
     const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
 
+    const bool ranked = found.inside <= kRanked && !found.all();
     uint32_t offered_before = 0;
     if constexpr (kBlocks > 1) {
-      offered_before = lane < rank ? load_in_cluster(&bins.counts[found.digit], lane) : 0;
+      if (ranked && lane < rank) offered_before = load_in_cluster(&bins.counts[found.digit], lane);
     }
-    uint32_t larger = 0;
-    uint32_t equal = 0;
-    const float high = largest_until(found.span.high);
-#pragma unroll
-    for (int i = kItems - 1; i >= 0; --i) larger = platform::push_larger(larger, scores[i], high);
-    if (found.span.low <= kLeastKey) {
-      equal = (2u << (kItems - 1)) - 1;
+    Bits larger;
+    Bits equal;
+    compare(scores, largest_until(found.span.high), larger);
+    if (found.span.low > kLeastKey) {
+      compare(scores, largest_until(found.span.low - 1), equal);
     } else {
-      const float low = largest_until(found.span.low - 1);
 #pragma unroll
-      for (int i = kItems - 1; i >= 0; --i) equal = platform::push_larger(equal, scores[i], low);
+      for (int w = 0; w < kWords; ++w) equal[w] = (2u << (kWordItems - 1)) - 1;
     }
-    equal &= ~larger;
-    const uint32_t mine =
-        sum_in_group(static_cast<uint32_t>(__builtin_popcount(larger)) << kEqualBits |
-                     static_cast<uint32_t>(__builtin_popcount(equal)));
+    uint32_t mine = 0;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      equal[w] &= ~larger[w];
+      mine += static_cast<uint32_t>(__builtin_popcount(larger[w])) << kEqualBits |
+              static_cast<uint32_t>(__builtin_popcount(equal[w]));
+    }
+    mine = sum_in_group(mine);
     if (lane == 0) parts[group] = mine;
-    const bool ranked = found.inside <= kRanked && !found.all();
     if (ranked) offer(scores, equal, base);
     ahead.keep(pages);
+    // Behind the barrier no block reads another's counts any more.
+    if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
     sync_block();
     uint32_t packed_before = sum_in_group(lane < group ? parts[lane] : 0);
     if constexpr (kBlocks > 1) {
@@ -234,7 +267,7 @@ struct ResidentSelect {
         const uint32_t part = sum_in_group(lane < kGroups ? parts[lane] : 0);
         if (lane < kBlocks) send_in_cluster(&all_parts[rank], &mail, lane, part);
       }
-      if (ranked) send_offers(sum_in_group(offered_before));
+      if (ranked) send_offers(offered_before);
       wait_for_mail(&mail);
       packed_before += sum_in_group(lane < rank ? all_parts[lane] : 0);
     }
@@ -242,10 +275,9 @@ struct ResidentSelect {
       find_last<kGroups>(candidates, found.inside, found.wanted, bar);
       sync_block();
     }
-    uint32_t selected = larger;
-    const uint32_t first = choose(scores, found, base, equal, packed_before, selected);
-    const uint32_t end = Places<kItems>(selected).visit(
-        selected, first, [&](int i, uint32_t place) { order[place] = base + column_of_item(i); });
+    const uint32_t first = choose(scores, found, base, equal, packed_before, larger);
+    const uint32_t end = visit(
+        larger, first, [&](int i, uint32_t place) { order[place] = base + column_of_item(i); });
     sync_group<kGroupSize>();
     const TopkPages table(p, index);
     const TopkResults results(p, index);

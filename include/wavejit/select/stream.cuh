@@ -1,9 +1,9 @@
 // The k largest of a row of any length in one pass over it, by one block. A step takes pieces from
 // all over the row, so that the first one is a sample of it: a score of such a rank in the sample
-// that k of the row are larger, most probably, is the bar for all that follows. What passes it waits
-// in a buffer; when that is full, its k largest stay and their least is the bar. If fewer than k have
-// passed in the end, the sample has misled, and the k-th largest of the sample is the bar of another
-// pass.
+// that k of the row are larger, most probably, is the bar for all that follows. What passes it
+// waits in a buffer; when that is full, its k largest stay and their least is the bar. If fewer
+// than k have passed in the end, the sample has misled, and the k-th largest of the sample is the
+// bar of another pass.
 #pragma once
 #include <wavejit/select/bins.cuh>
 #include <wavejit/select/rank.cuh>
@@ -38,7 +38,8 @@ struct StreamSelect {
                                                    Site at = Site::here()) {
     const uint32_t up_to = inclusive_scan<Sum>(mine, at);
     uint32_t first = 0;
-    if (lane_in_group() == kGroupSize - 1 && up_to > 0) first = add_sparsely(counter, up_to, up_to >> 31);
+    if (lane_in_group() == kGroupSize - 1 && up_to > 0)
+      first = add_sparsely(counter, up_to, up_to >> 31);
     return broadcast(first, kGroupSize - 1, at) + up_to - mine;
   }
 
@@ -154,7 +155,8 @@ struct StreamSelect {
       for (int v = kVectors - 1; v >= 0; --v) {
         const Four four = stages[step % kStages][v][thread_x()];
 #pragma unroll
-        for (int i = 3; i >= 0; --i) waits = platform::push_larger(waits, comparable(four.values[i]), below);
+        for (int i = 3; i >= 0; --i)
+          waits = platform::push_larger(waits, comparable(four.values[i]), below);
       }
       return waits;
     }
@@ -188,13 +190,14 @@ struct StreamSelect {
 
   // A rank in the first step's scores, below which the last of k among `count` hardly is.
   __device__ __forceinline__ static uint32_t rank_in_sample(uint32_t k, uint32_t count) {
-    const float expected = static_cast<float>(k) * static_cast<float>(kChunk) / static_cast<float>(count);
+    const float expected =
+        static_cast<float>(k) * static_cast<float>(kChunk) / static_cast<float>(count);
     const float rank = expected + 5.0f * square_root(expected) + 5.0f;
     return rank < static_cast<float>(k) ? static_cast<uint32_t>(rank) : k;
   }
 
-  // Of more than k scores the k largest are those of the first `stored` candidates from the bar that
-  // comes back on. Every lane calls it, behind `clear`.
+  // Of more than k scores the k largest are those of the first `stored` candidates from the bar
+  // that comes back on. Every lane calls it, behind `clear`.
   __device__ __forceinline__ uint64_t run(const TopkRow& row, uint32_t k, uint32_t& stored) {
     const Walk walk(row);
     uint32_t turn = 0;
@@ -205,7 +208,8 @@ struct StreamSelect {
       for (uint32_t step = 0; step < kStages; ++step) fetch(walk, step);
       wait_for_copies_but<kStages - 1>();
 #pragma unroll
-      for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(comparable(stages[0][i / 4][thread_x()].values[i % 4])));
+      for (int i = 0; i < kItems; ++i)
+        bins.count(FirstDigit::of(comparable(stages[0][i / 4][thread_x()].values[i % 4])));
       sync_block();
       uint64_t bar = uint64_t{FirstDigit::span(take(rank).digit).low} << 32;
       stored = 0;
