@@ -77,6 +77,16 @@ def test_no_winner_is_dropped(device: str, k: int, columns: int, count: int) -> 
     check(device, rows, [columns] * len(rows), k)
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_sample_that_misleads(device: str, rows: int) -> None:
+    """All large scores lie where a stream looks first, and they are fewer than k."""
+    columns = 40_000
+    first = torch.arange(columns) // 256 % 10 == 0
+    scores = inputs.normal(8, (rows, columns))
+    scores[:, first & (first.cumsum(0) <= 1000)] += 100
+    check(device, scores, [columns] * rows, 2048)
+
+
 @pytest.mark.parametrize("name", ["any bits", "all equal", "neighbours", "ascending"])
 def test_262144_columns(device: str, name: str) -> None:
     check(device, hard_rows(262_144)[name][None], [262_144], 2048)

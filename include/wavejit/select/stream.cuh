@@ -156,7 +156,7 @@ struct StreamSelect {
         const Four four = stages[step % kStages][v][thread_x()];
 #pragma unroll
         for (int i = 3; i >= 0; --i)
-          waits = platform::push_larger(waits, comparable(four.values[i]), below);
+          waits = platform::push_larger(waits, four.values[i], below);
       }
       return waits;
     }
@@ -218,8 +218,11 @@ struct StreamSelect {
         wait_for_copies_but<kStages - 1>();
         uint32_t waits = passing(walk, step, bar);
         for (;; ++turn) {
-          const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(waits));
-          store_waiting(walk, step, stored + claim(&arrivals[turn % 3], mine), waits);
+          if (waits) {
+            const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(waits));
+            const uint32_t to = stored + add_sparsely(&arrivals[turn % 3], mine, mine >> 31);
+            store_waiting(walk, step, to, waits);
+          }
           if (thread_x() == 0) arrivals[(turn + 1) % 3] = 0;
           sync_block();
           const uint32_t arrived = arrivals[turn % 3];
