@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from c4 import Row
 
 import wavejit
-from wavejit.layouts import FlashMLA, Indexer, Layout
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, Layout
 
-LAYOUTS: dict[str, Layout] = {"flashmla": FlashMLA(256, "fn"), "indexer": Indexer(64, "fn")}
+LAYOUTS: dict[str, Layout] = {
+    "flashmla": FlashMLA(256, "fn"),
+    "indexer": Indexer(64, "fn"),
+    "indexer-fp4": IndexerFp4(64),  # the peer stores it only after pooling
+}
 SCATTERED = 512  # so many tokens are a decode step's, each of another request
 
 EPS = 1e-6
@@ -49,7 +54,9 @@ def store(tokens: int, kind: str, peer: Any) -> Row:
     layout = LAYOUTS[kind]
     loc, cache, other = _caches(tokens, layout)
     x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
-    theirs = peer and peer.store_cache(x, other, loc.int(), layout.slots, kind)
+    theirs = (
+        peer and kind != "indexer-fp4" and peer.store_cache(x, other, loc.int(), layout.slots, kind)
+    )
     return Row(
         f"store {kind}, {tokens} tokens",
         lambda: wavejit.store_cache(x, cache, loc, layout=layout),
@@ -79,10 +86,11 @@ def load(tokens: int, kind: str, peer: Any) -> Row:
 def convert(tokens: int, kind: str, _: Any) -> Row:
     """A whole cache to the other flavour, into another one; the peer has no such thing."""
     layout = LAYOUTS[kind]
+    other = replace(layout, flavour="fnuz")
     cache, out = (layout.empty(tokens, device="cuda") for _ in range(2))
     return Row(
         f"convert {kind}, {tokens} slots",
-        lambda: wavejit.convert_cache(cache, layout=layout, to="fnuz", out=out),
+        lambda: wavejit.convert_cache(cache, layout, other, out=out),
         None,
         2 * tokens * _moved(layout),
         (None, None),

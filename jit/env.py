@@ -38,6 +38,13 @@ VARIABLES = (
     ),
     Variable("WAVEJIT_FORCE_COMPILE", "flag", "0", "Compile even what the cache has."),
     Variable(
+        "WAVEJIT_CHECKED",
+        "flag",
+        "0",
+        "Kernels report indices that point outside their tensor, as wavejit.IndexReport warnings; "
+        "every call then waits for its end. To be set before the process starts.",
+    ),
+    Variable(
         "WAVEJIT_STRICT",
         "flag",
         "0",

@@ -45,7 +45,7 @@ def situation(spec: KernelSpec, arch: Arch) -> str | None:
         return None
     parts = (
         FORMAT,
-        (spec.template, spec.params, spec.exports),
+        (spec.template, spec.params, spec.exports, spec.checked),
         arch.name,
         toolchain.flags(arch),
         tvm_ffi.__version__,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wavejit.jit import arch as archs
+from wavejit.jit.checked import Reports
 from wavejit.jit.errors import CacheError
 from wavejit.jit.spec import KernelSpec
 
@@ -20,16 +22,30 @@ class Module:
         self._library = library
         self.arch = arch
         self._module = tvm_ffi.load_module(str(library))
+        self._reports: Reports | None = None
+        if spec.checked:
+            self._reports = Reports(
+                self._function("report_to", library), on_cpu=not archs.load(arch).is_gpu
+            )
         for name in spec.exports:
-            setattr(self, name, self._function(name, library))
+            function = self._function(name, library)
+            setattr(self, name, self._reports.around(function) if self._reports else function)
 
     def load_code(self, device_index: int) -> None:
         """Load the code onto a GPU now instead of at the first launch there; on the CPU nothing."""
+        if self._reports and not self._reports.on_cpu:
+            self._reports.prepare(f"cuda:{device_index}")
         self._function("load_code", self._library)(device_index)
 
     def emulate_with(self, functions: int) -> None:
         """Run CPU tensors through the functions at this address (launch_hip.h has their order)."""
         self._function("emulate_with", self._library)(functions)
+        if self._reports:
+            self._reports.on_cpu = True
+
+    def report_memory(self) -> list[tuple[int, int, str]]:
+        """What a checked kernel writes beside the call's tensors, for an emulator."""
+        return self._reports.memory() if self._reports else []
 
     def _function(self, name: str, library: Path) -> Callable[..., Any]:
         try:

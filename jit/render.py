@@ -44,7 +44,7 @@ def render(spec: KernelSpec, arch: Arch) -> str:
     import jinja2
 
     values = {**dict(spec.params), "arch": arch, "exports": spec.exports, "label": spec.label}
-    parts = []
+    parts = ["#define WAVEJIT_CHECKED 1\n"] if spec.checked else []
     for part in _PARTS:
         name = part.format(template=spec.template)
         try:

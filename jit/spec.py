@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wavejit.jit import env
+
 Param = int | str | bool
 
 
@@ -35,19 +37,22 @@ class KernelSpec:
 
     `params` are the names that the template's instance block reads, as sorted pairs, so that
     the spec is hashable and its text does not depend on the order of the caller's keywords.
+    A `checked` instance also reports indices that point outside their tensor (jit/checked.py).
     """
 
     template: str
     params: tuple[tuple[str, Param], ...]
     exports: tuple[str, ...]
+    checked: bool = False
 
     @property
     def label(self) -> str:
         """A readable name, used in file names, tables and messages."""
         values = "-".join(f"{key}_{value}" for key, value in self.params)
-        return f"{self.template}-{values}".lower() if values else self.template
+        name = f"{self.template}-{values}".lower() if values else self.template
+        return f"{name}-checked" if self.checked else name
 
 
 def kernel_spec(template: str, exports: tuple[str, ...], **params: Param) -> KernelSpec:
-    """A `KernelSpec` from keywords."""
-    return KernelSpec(template, tuple(sorted(params.items())), exports)
+    """A `KernelSpec` from keywords, checked where WAVEJIT_CHECKED asks for it."""
+    return KernelSpec(template, tuple(sorted(params.items())), exports, env.flag("WAVEJIT_CHECKED"))

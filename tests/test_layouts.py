@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from wavejit import layout_tables
-from wavejit.layouts import LAYOUTS, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool, from_params
+from wavejit.layouts import (
+    LAYOUTS,
+    Bf16Rows,
+    FlashMLA,
+    Indexer,
+    IndexerFp4,
+    Layout,
+    TwoPool,
+    from_params,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,9 +39,13 @@ def test_pages_of_flashmla(size: int, expected: int) -> None:
 def test_pages_of_the_indexer() -> None:
     assert Indexer(64).page_bytes == 8448
     assert Indexer(7).page_bytes == 924
+    assert IndexerFp4(64).page_bytes == 4352
+    assert IndexerFp4(7).page_bytes == 476
 
 
-@pytest.mark.parametrize("layout", [FlashMLA(5), Bf16Rows(), TwoPool(), Indexer(5)], ids=str)
+@pytest.mark.parametrize(
+    "layout", [FlashMLA(5), Bf16Rows(), TwoPool(), Indexer(5), IndexerFp4(5)], ids=str
+)
 def test_fields_neither_overlap_nor_leave_gaps(layout: Layout) -> None:
     """Every byte of a slot belongs to one field; only FlashMLA's page has bytes after its slots."""
     owners: dict[tuple[int, int], str] = {}
@@ -47,7 +60,9 @@ def test_fields_neither_overlap_nor_leave_gaps(layout: Layout) -> None:
     assert layout.geometry[0][0] * (2 if layout.DTYPES[0][0] == "b" else 1) >= len(first)
 
 
-@pytest.mark.parametrize("layout", [FlashMLA(64), Bf16Rows(), TwoPool(), Indexer(64)], ids=str)
+@pytest.mark.parametrize(
+    "layout", [FlashMLA(64), Bf16Rows(), TwoPool(), Indexer(64), IndexerFp4(64)], ids=str
+)
 def test_capacity_and_empty(layout: Layout) -> None:
     cache = layout.empty(130)
     assert layout.capacity(cache) == -(-130 // layout.slots) * layout.slots
@@ -59,6 +74,7 @@ def test_what_is_left_open() -> None:
     assert FlashMLA(64, "fn").at(flavour="fnuz").fp8_max == 448
     assert FlashMLA(64) != Indexer(64) and hash(FlashMLA(64)) == hash(FlashMLA(64))
     assert Indexer(64) != Indexer(64, preshuffled=True)
+    assert IndexerFp4().at(64, "fnuz") == IndexerFp4(64) != Indexer(64)
     with pytest.raises(ValueError, match="page_size: neither the call nor the layout"):
         FlashMLA().at()
     with pytest.raises(ValueError, match="page_size: expected that of FlashMLA"):
@@ -75,6 +91,16 @@ def test_wrong_values() -> None:
         (FlashMLA, {"amax_floor": 0.0}, ValueError, "amax_floor: expected one of"),
         (FlashMLA, {"nan": "zero"}, ValueError, "nan: expected one of max, code"),
         (Indexer, {"page_size": 24, "preshuffled": True}, ValueError, "multiple of 16"),
+        (
+            IndexerFp4,
+            {"flavour": "fn"},
+            ValueError,
+            "flavour: IndexerFp4 is e2m1, no e4m3: got 'fn'",
+        ),
+        (IndexerFp4, {"fp8_max": 448}, ValueError, "fp8_max: IndexerFp4 is e2m1"),
+        (IndexerFp4, {"nan": "code"}, ValueError, "nan: IndexerFp4 is e2m1"),
+        (IndexerFp4, {"preshuffled": True}, ValueError, "preshuffled: IndexerFp4 has no such form"),
+        (IndexerFp4, {"page_size": -1}, ValueError, "page_size: expected a positive"),
         (TwoPool, {"page_size": 64}, ValueError, "TwoPool has rows, not pages: got 64"),
     ]
     for layout, options, error, text in cases:
@@ -106,12 +132,14 @@ def test_a_tensor_that_does_not_fit_is_shown_with_the_layout() -> None:
 
 
 def test_all_layouts_are_listed() -> None:
-    assert {layout.KIND for layout in LAYOUTS} == {"FlashMLA", "Bf16Rows", "TwoPool", "Indexer"}
+    kinds = ["FlashMLA", "Bf16Rows", "TwoPool", "Indexer", "IndexerFp4"]
+    assert [layout.KIND for layout in LAYOUTS] == kinds
 
 
 def test_constants_of_a_kernel_name_their_layout() -> None:
     """What `wavejit show --param` changes is a layout again, its other sizes with it."""
-    for layout in (FlashMLA(5, "fnuz", 224, 1e-8, "code"), Bf16Rows(), Indexer(32, "fn", 448)):
+    keys = Indexer(32, "fn", 448), IndexerFp4(7, amax_floor=1e-8)
+    for layout in (FlashMLA(5, "fnuz", 224, 1e-8, "code"), Bf16Rows(), *keys):
         params = {**layout.params(), **layout.rules()}
         made = from_params(params.pop("layout"), params)
         assert made.params() == layout.params() and made.rules() == layout.rules()
@@ -122,7 +150,11 @@ def test_constants_of_a_kernel_name_their_layout() -> None:
         from_params("Rows", {})
 
 
-@pytest.mark.parametrize("op", ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store"])
+OPS = ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store"]
+OPS += ["compress_norm_rope_store", "c4_compress_store", "c128_compress_store"]
+
+
+@pytest.mark.parametrize("op", OPS)
 def test_every_spec_can_be_made_from_its_own_parameters(op: str) -> None:
     from wavejit.jit import arch as archs
     from wavejit.ops import modules

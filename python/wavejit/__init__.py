@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wavejit.emulation import Emulation
     from wavejit.jit.api import Event
+    from wavejit.jit.checked import IndexReport
 
 __version__ = "0.1.0"
 _SUBMODULES = {
     "arch": "wavejit.jit.arch",
     "gcn": "wavejit.gcn",
+    "layouts": "wavejit.layouts",
     "ops": "wavejit.ops",
     "reference": "wavejit.reference",
     "testing": "wavejit.testing",
@@ -60,6 +62,16 @@ def explain() -> list[dict[str, Any]]:
     return [asdict(event) for event in events()]
 
 
+def index_reports() -> list[IndexReport]:
+    """With WAVEJIT_CHECKED=1, what the kernels of replayed graphs reported since the last time.
+
+    Other calls warn of it themselves, as `wavejit.IndexReport`. Waits for the devices.
+    """
+    from wavejit.jit.checked import index_reports as read
+
+    return read()
+
+
 def emulate(arch: str = "gfx942", *, checks: bool = True, perturb: int = 0) -> Emulation:
     """Execute the compiled code of `arch` (gfx942 or gfx950) for CPU tensors, instruction by
     instruction: `with wavejit.emulate("gfx950") as run:`, or `wavejit.emulate()(function)(...)`.
@@ -92,6 +104,10 @@ def _public(name: str) -> object:
 
     if name in OFFERED:
         return load(name)
+    if name == "IndexReport":
+        from wavejit.jit.checked import IndexReport
+
+        return IndexReport
     offered = public()
     if name not in offered:
         known = ", ".join(sorted([*OFFERED, *offered]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 
@@ -21,6 +22,32 @@ def tensors(**given: Any) -> None:
             raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}")
 
 
+def taken(**given: Any) -> list[Any]:
+    """The arguments as torch tensors; those of another library share their memory through DLPack.
+
+    TypeError for the first that is no tensor.
+    """
+    found = list(given.values())
+    for value in found:
+        if not hasattr(value, "get_device"):
+            return [_shared(name, one) for name, one in given.items()]
+    return found
+
+
+def _shared(name: str, value: Any) -> Any:
+    if hasattr(value, "get_device"):
+        return value
+    if not hasattr(value, "__dlpack__"):
+        tensors(**{name: value})
+    import torch
+
+    try:
+        return torch.from_dlpack(value)
+    except (RuntimeError, TypeError, BufferError) as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name}: torch cannot share this {kind}'s memory: {error}") from error
+
+
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """ValueError unless `value` is one of `allowed` and of its type (4.0 and True are no ints)."""
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
@@ -29,7 +56,7 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 def number(name: str, value: Any) -> float:
     """`value` as a float, else TypeError naming it."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     return float(value)
 

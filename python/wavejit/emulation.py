@@ -67,6 +67,7 @@ class Emulated:
     def __init__(self, spec: KernelSpec, arch: str) -> None:
         self._module: Module = get(spec, arch)
         self._runtime = Runtime(spec, arch)
+        self._runtime.reports = self._module.report_memory
         self._module.emulate_with(ctypes.addressof(self._runtime.functions))
         for name in spec.exports:
             setattr(self, name, self._function(getattr(self._module, name)))
@@ -134,6 +135,7 @@ class Runtime:
 
     def __init__(self, spec: KernelSpec, arch: str) -> None:
         self.memory: list[tuple[int, int, str]] = []
+        self.reports: Callable[[], list[tuple[int, int, str]]] = list
         self._default = Emulation(arch)
         self._lines = Lines(spec, arch)
         self._code: gcn.CodeObject | None = None
@@ -146,7 +148,7 @@ class Runtime:
 
     def machine_memory(self) -> list[tuple[int, int, str]]:
         """What the kernels of the call may touch."""
-        return self.memory
+        return [*self.memory, *self.reports()]
 
     def take_raised(self) -> Exception | None:
         """The exception that ended the last launch, once."""

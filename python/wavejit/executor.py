@@ -14,7 +14,7 @@ from wavejit.jit import toolchain
 from wavejit.jit.api import get
 from wavejit.jit.errors import ToolchainError
 from wavejit.jit.load import Module
-from wavejit.jit.spec import kernel_spec
+from wavejit.jit.spec import KernelSpec
 
 _WHERE = "host_w64"
 
@@ -22,7 +22,7 @@ _WHERE = "host_w64"
 @cache
 def module() -> Module:
     """The executor's functions, compiled or loaded at the first use."""
-    return get(kernel_spec("gcn_executor", ("make", "release", "run")), _WHERE)
+    return get(KernelSpec("gcn_executor", (), ("make", "release", "run")), _WHERE)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit.check import one_of, tensors
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
 DTYPES = ("float", "bfloat16")
 RATIOS = (4, 128)
@@ -16,16 +16,20 @@ _INVALID = 0xFFFFFFFF
 
 
 def served_layouts(arch: Arch) -> list[tuple[int, Any]]:
-    """(ratio, layout) of what a server of DeepSeek-V4 writes: pages of 256 tokens."""
+    """(ratio, layout) of what a server of DeepSeek-V4 writes: pages of 256 tokens, keys in fp8 or
+    in fp4."""
     shuffled = arch.target == "hip" and arch.wave_size == 64
     keys = Indexer(64, preshuffled=shuffled)
     flavour = arch.fp8_flavour
-    found = ((4, FlashMLA(64)), (128, FlashMLA(2)), (4, keys))
+    found = ((4, FlashMLA(64)), (128, FlashMLA(2)), (4, keys), (4, IndexerFp4(64)))
     return [(ratio, layout.at(flavour=flavour)) for ratio, layout in found]
 
 
-def store_spec(name: str, layout: Any, state: str, input: str, weight: str) -> KernelSpec:
+def store_spec(
+    name: str, layout: Any, state: str, input: str, weight: str, **constants: Any
+) -> KernelSpec:
     """An instance of a kernel that compresses and stores."""
+    layout = from_params(layout, constants)
     for what, dtype in (("kv_buffer", state), ("kv_input", input), ("norm_weight", weight)):
         one_of(f"{what} dtype", dtype, DTYPES)
     dtypes = {"state": state, "input": input, "weight": weight}
@@ -67,6 +71,14 @@ def check_ratio(plan: Any, ratio: int) -> None:
         raise ValueError(f"plan: expected one of ratio {ratio}, got one of ratio {plan.ratio}")
 
 
+def check_locations(out_loc: Any, rows: int) -> None:
+    """Each request of a step, or token of a chunk, has a location; else ValueError."""
+    if getattr(out_loc, "ndim", 0) == 1 and out_loc.shape[0] < rows:
+        raise ValueError(
+            f"out_loc: expected a location for each of {rows} rows, got {out_loc.shape[0]}"
+        )
+
+
 def entries_of(
     plan: Any, ratio: int, out_loc: list[int], positions: int
 ) -> Iterator[tuple[int, int, int]]:
@@ -95,7 +107,7 @@ def finished(x: Any, norm_weight: Any, eps: float, angles: Any, layout: Any) -> 
     a, b = y[-ROTATED::2].clone(), y[1 - ROTATED :: 2].clone()
     c, s = angles[0::2].double(), angles[1::2].double()
     y[-ROTATED::2], y[1 - ROTATED :: 2] = a * c - b * s, a * s + b * c
-    if layout.KIND in ("FlashMLA", "TwoPool", "Bf16Rows"):
+    if layout.DIMS == 512:
         return y.to(torch.bfloat16).float()
     return (_hadamard_matrix() @ y).float()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wavejit.bind import arch_of
-from wavejit.check import one_of
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.layouts import FLAVOURS, MAXIMA
 
@@ -17,6 +17,14 @@ _NAN_CODES = {"fn": 0x7F, "fnuz": 0x80}
 def own(tensor: Any) -> str:
     """The flavour of the tensor's device: "fnuz" on gfx942, else "fn"."""
     return archs.load(arch_of(tensor)).fp8_flavour
+
+
+def chosen(tensor: Any, flavour: str | None) -> str:
+    """`flavour`, by default the device's own; ValueError for what is none."""
+    if flavour is None:
+        return own(tensor)
+    one_of("flavour", flavour, FLAVOURS)
+    return flavour
 
 
 def largest(flavour: str, fp8_max: int | None) -> int:
@@ -45,6 +53,17 @@ def as_bytes(name: str, tensor: Any, flavour: str | None) -> Any:
     import torch
 
     return tensor.view(torch.uint8)
+
+
+def as_large(given: Any, out: Any) -> Any:
+    """`out` as a tensor; ValueError unless it has the shape of `given`, without gaps."""
+    (found,) = taken(out=out)
+    if found.shape != given.shape or not found.is_contiguous():
+        raise ValueError(
+            f"out: expected contiguous {list(given.shape)}, got {list(found.shape)}, "
+            f"strides {list(found.stride())}"
+        )
+    return found
 
 
 def encoded(x: Any, flavour: str, fp8_max: int, nan: str) -> Any:

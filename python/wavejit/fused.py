@@ -107,6 +107,7 @@ def compress_store_reference(
     from wavejit.front import compress_reference
     from wavejit.ops.compress_norm_rope_store import compress_norm_rope_store_reference
 
+    finishing.check_locations(out_loc, kv_input.shape[0])
     kv = compress_reference(kv_buffer, kv_input, ape, plan, head_dim=head_dim, ratio=ratio)
     return compress_norm_rope_store_reference(
         kv,

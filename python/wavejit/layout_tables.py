@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from wavejit.layouts import MAXIMA, Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.layouts import MAXIMA, Bf16Rows, FlashMLA, Indexer, IndexerFp4, Layout, TwoPool
 
 PAGE_SIZES = (1, 2, 16, 32, 64, 100, 128, 256)
 _INTRODUCTION = """\
@@ -32,10 +32,15 @@ largest magnitude, or `fp8_max` where it is given.
 | --- | --- | --- |
 {options}
 
-UE8M0 (latent, groups of 64): the byte e is the least with 2^(e-127) >= amax / max, at most 253,
-and a code is that of x * 2^(127-e). fp32 (indexer, groups of 128): the scale is amax / max, and a
-code that of x * (1 / scale). Codes are the nearest, ties to even, saturating; of infinities those
-of `max`.
+UE8M0 (latent, groups of 64; fp4, groups of 32): the byte e is the least with
+2^(e-127) >= amax / max, at most 253, and a code is that of x * 2^(127-e). fp32 (fp8 indexer,
+groups of 128): the scale is amax / max, and a code that of x * (1 / scale). Codes are the nearest,
+ties to even, saturating; of infinities those of `max`.
+
+fp4 (e2m1): the codes 0 to 7 are 0, 0.5, 1, 1.5, 2, 3, 4, 6, bit 3 is the sign, `max` is 6. Of two
+codes as near the lower magnitude is taken; what becomes 0 loses its sign; a NaN becomes +6. The
+keys are quantised from fp32, as those in fp8 are; the fp4 queries of
+`q_indexer_rope_hadamard_quant` are rounded to bf16 before.
 
 ## From one flavour to the other
 
@@ -43,20 +48,20 @@ The same byte means twice as much in fn as in fnuz, so `convert_cache` keeps a g
 doubles or halves its scale: every value stays what it was, but NaN codes are mapped and fn's -0
 becomes 0. Two cases keep the scale and round each value to the nearest code instead: a group of
 fnuz with a code of 240 (twice that is beyond fn's 448), where odd multiples of 2^-10 of the scale
-below 2^-6 lose their last bit, and scales that cannot be doubled or halved.
+below 2^-6 lose their last bit, and scales that cannot be doubled or halved. `Bf16Rows` and
+`IndexerFp4` have no e4m3, so there is nothing to convert.
 
 ## What is left for later layouts
 
-A layout is a class with its sizes and its fields; a new one (fp4 values of the indexer, other
-splits of fp8 and bf16 dims) is a class here and, where it has other groups or fields, a
-`LayoutKind` there.
+A layout is a class with its sizes and its fields; a new one (other splits of fp8 and bf16 dims)
+is a class here and, where it has other groups or fields, a `LayoutKind` there.
 """
 
 
 def page() -> str:
     """docs/layouts.md."""
-    shown = (FlashMLA(64), Bf16Rows(), TwoPool(), Indexer(64), Indexer(64, preshuffled=True))
-    sections = [_section(layout) for layout in shown]
+    keys = (Indexer(64), Indexer(64, preshuffled=True), IndexerFp4(64))
+    sections = [_section(layout) for layout in (FlashMLA(64), Bf16Rows(), TwoPool(), *keys)]
     return "\n".join([_INTRODUCTION, *sections, _sizes(), _RULES.format(options=_options())])
 
 
@@ -83,8 +88,16 @@ def _place(layout: Layout, part: object) -> str:
 
 
 def _sizes() -> str:
-    lines = ["## Bytes of a page", "", "| page size | FlashMLA | Indexer |", "| --- | --- | --- |"]
-    lines += [f"| {n} | {FlashMLA(n).page_bytes} | {Indexer(n).page_bytes} |" for n in PAGE_SIZES]
+    kinds = (FlashMLA, Indexer, IndexerFp4)
+    names = " | ".join(kind.KIND for kind in kinds)
+    lines = [
+        "## Bytes of a page",
+        "",
+        f"| page size | {names} |",
+        f"| --- {'| --- ' * len(kinds)}|",
+    ]
+    for n in PAGE_SIZES:
+        lines.append(f"| {n} | {' | '.join(str(kind(n).page_bytes) for kind in kinds)} |")
     return "\n".join([*lines, ""])
 
 

@@ -58,6 +58,7 @@ class Layout:
     SLOT_BYTES: ClassVar[int] = 0
     SCALE_BYTES: ClassVar[int] = 0  # from one slot's scales to the next's
     TILE: ClassVar[int] = 0  # slots that are interleaved
+    HAS_FLAVOURS: ClassVar[bool] = True  # False: the codes are no e4m3
     DTYPES: ClassVar[tuple[str, ...]] = ("uint8",)  # of each pool
     ROW_SIZE: ClassVar[int | None] = None  # the one page size of a layout without pages
 
@@ -100,7 +101,7 @@ class Layout:
             raise ValueError(f"page_size: neither the call nor the layout says it: {self}")
         if known is not None and page_size is not None and known != page_size:
             raise ValueError(f"page_size: expected that of {self}, got {page_size}")
-        flavour = self.flavour or flavour
+        flavour = self.flavour or (flavour if self.HAS_FLAVOURS else None)
         maximum = self.fp8_max
         if maximum is None and flavour:
             maximum = MAXIMA[flavour][0]
@@ -142,9 +143,14 @@ class Layout:
         """How a store quantises, for its instance block; the floor is exact as C++ reads it."""
         return {
             "amax_floor": f"{self.amax_floor:.0e}f",
-            "fp8_max": self.fp8_max or MAXIMA[self.flavour or "fn"][0],
+            "fp8_max": self.largest,
             "nan": self.nan.capitalize(),
         }
+
+    @property
+    def largest(self) -> int:
+        """The largest magnitude of a code, what a group's is divided by."""
+        return self.fp8_max or MAXIMA[self.flavour or "fn"][0]
 
     def capacity(self, cache: Any) -> int:
         """The slots that `cache` holds; ValueError, with both, if it has not this layout."""
@@ -295,7 +301,48 @@ class Indexer(Layout):
         )
 
 
-LAYOUTS: tuple[type[Layout], ...] = (FlashMLA, Bf16Rows, TwoPool, Indexer)
+@dataclass(frozen=True)
+class IndexerFp4(Layout):
+    """The indexer's keys in 68 bytes each: 128 e2m1, two in a byte, and four UE8M0 scales.
+
+    e2m1 has no flavours, no NaN and the one largest magnitude 6, so of the options only amax_floor
+    is left; and there is no preshuffled form. Cache: uint8 [pages, page_bytes], or any view of such
+    pages.
+    """
+
+    preshuffled: bool = False
+
+    KIND: ClassVar[str] = "IndexerFp4"
+    DIMS: ClassVar[int] = 128
+    QUANTISED: ClassVar[int] = 128
+    SLOT_BYTES: ClassVar[int] = 64
+    SCALE_BYTES: ClassVar[int] = 4
+    HAS_FLAVOURS: ClassVar[bool] = False
+    __hash__ = Layout.__hash__
+
+    def __post_init__(self) -> None:
+        for name, only in (("flavour", None), ("fp8_max", None), ("nan", "max")):
+            if getattr(self, name) != only:
+                given = getattr(self, name)
+                raise ValueError(f"{name}: {self.KIND} is e2m1, no e4m3: got {given!r}")
+        if self.preshuffled:
+            raise ValueError(f"preshuffled: {self.KIND} has no such form: expected False")
+        super().__post_init__()
+
+    @property
+    def largest(self) -> int:
+        return 6
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        what = "e2m1, dims 0-127: dim 2b in the low half of byte b"
+        return (
+            Part("values", what, 64, 0, 64),
+            Part("scales", "UE8M0 of dims 32g-32g+31, g = 0-3", 4, 64 * self.slots, 4),
+        )
+
+
+LAYOUTS: tuple[type[Layout], ...] = (FlashMLA, Bf16Rows, TwoPool, Indexer, IndexerFp4)
 
 
 def from_params(layout: Any, constants: dict[str, Any]) -> Any:
@@ -309,8 +356,11 @@ def from_params(layout: Any, constants: dict[str, Any]) -> Any:
     if layout not in kinds:
         raise TypeError(f"layout: expected one of wavejit.layouts, got {layout!r}")
     found = dict(constants)
-    for derived in ("page_bytes", "slot_bytes", "scale_bytes"):
-        found.pop(derived, None)
+    derived = ["page_bytes", "slot_bytes", "scale_bytes"]
+    if not kinds[layout].HAS_FLAVOURS:
+        derived += ["flavour", "fp8_max"]
+    for name in derived:
+        found.pop(name, None)
     if found.pop("tile", 0):
         found["preshuffled"] = True
     if "amax_floor" in found:

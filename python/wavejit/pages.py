@@ -15,13 +15,14 @@ from wavejit.jit import arch as archs
 from wavejit.layouts import Layout
 
 _TILE = 64
+_FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NOT_A_NUMBER = {"fn": (0x7F, 0xFF), "fnuz": (0x80,)}
 
 
-def known(layout: Any) -> None:
+def known(layout: Any, name: str = "layout") -> None:
     """TypeError unless it is a layout."""
     if not isinstance(layout, Layout):
-        raise TypeError(f"layout: expected one of wavejit.layouts, got {layout!r}")
+        raise TypeError(f"{name}: expected one of wavejit.layouts, got {layout!r}")
 
 
 def settled(layout: Any, page_size: int | None, tensor: Any) -> Any:
@@ -99,17 +100,23 @@ def decode(codes: Any, flavour: str) -> Any:
 
 def quantise_ue8m0(tiles: Any, layout: Any) -> tuple[Any, Any]:
     """float64 [..., dims of a tile] -> codes and exponent bytes [..., 1]."""
+    scaled, byte = _scaled_ue8m0(tiles, layout.amax_floor, layout.fp8_max)
+    return encode(scaled, layout.flavour, layout.fp8_max, layout.nan), byte
+
+
+def _scaled_ue8m0(tiles: Any, floor: float, maximum: int) -> tuple[Any, Any]:
+    """float64 [..., dims of a group] over its power of two, and that one's byte [..., 1]."""
     import numpy as np
 
     amax = np.abs(np.where(np.isnan(tiles), 0, tiles)).max(axis=-1, keepdims=True)
-    top = np.maximum(amax.astype(np.float32), np.float32(layout.amax_floor))
-    scale = top / np.float32(layout.fp8_max)
+    top = np.maximum(amax.astype(np.float32), np.float32(floor))
+    scale = top / np.float32(maximum)
     fraction, exponent = np.frexp(np.where(np.isinf(scale), 1, scale))  # scale = fraction * 2^e
     byte = exponent + 126 + (fraction > 0.5)
     byte = np.where(np.isinf(scale), 253, byte)
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = (tiles * 2.0 ** (127.0 - byte)).astype(np.float32).astype(np.float64)
-    return encode(scaled, layout.flavour, layout.fp8_max, layout.nan), byte.astype(np.uint8)
+    return scaled, byte.astype(np.uint8)
 
 
 def quantise_float(rows: Any, layout: Any) -> tuple[Any, Any]:
@@ -123,6 +130,31 @@ def quantise_float(rows: Any, layout: Any) -> tuple[Any, Any]:
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = rows.astype(np.float32) * (np.float32(1) / scale)
     return encode(scaled.astype(np.float64), layout.flavour, layout.fp8_max, layout.nan), scale
+
+
+def quantise_fp4(rows: Any, layout: Any) -> tuple[Any, Any]:
+    """float64 [rows, 128] -> two codes in a byte [rows, 64] and the scales' bytes [rows, 4]."""
+    import numpy as np
+
+    groups = rows.reshape(len(rows), 4, 32)
+    scaled, exponents = _scaled_ue8m0(groups, layout.amax_floor, 6)
+    size = np.where(np.isnan(scaled), 6, np.minimum(np.abs(scaled), 6)).reshape(len(rows), 128)
+    middles = (np.array(_FP4[1:]) + np.array(_FP4[:-1])) / 2
+    codes = (size[..., None] > middles).sum(axis=-1)  # of two as near, the lower
+    minus = (scaled < 0).reshape(codes.shape) & (codes > 0)
+    codes = np.where(minus, codes + 8, codes).astype(np.uint8)
+    return codes[:, 0::2] | codes[:, 1::2] << 4, exponents[..., 0]
+
+
+def decode_fp4(packed: Any, exponents: Any) -> Any:
+    """64 bytes and the four scales' -> 128 values in float64."""
+    import numpy as np
+
+    codes = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)
+    values = np.array([*_FP4, *(-value for value in _FP4)])[codes]
+    scales = np.where(exponents == 255, np.inf, 2.0 ** (exponents.astype(float) - 127))
+    with np.errstate(invalid="ignore"):
+        return values * np.repeat(scales, 32)
 
 
 def tiles_of(rows: Any) -> Any:
@@ -141,7 +173,7 @@ class Bytes:
         self.shuffled = bool(layout.TILE)
 
     def values(self, loc: int, count: int) -> Any:
-        """The addressed fp8 bytes, as an index of `first`."""
+        """The `count` bytes of codes, as an index of `first`."""
         import numpy as np
 
         page, slot = divmod(loc, self.page_size)
@@ -149,7 +181,8 @@ class Bytes:
         if self.shuffled:
             inside = slot // 16 * 2048 + dims // 16 * 256 + slot % 16 * 16 + dims % 16
         else:
-            inside = slot * {"FlashMLA": 576, "TwoPool": 512, "Indexer": 128}[self.kind] + dims
+            sizes = {"FlashMLA": 576, "TwoPool": 512, "Indexer": 128, "IndexerFp4": 64}
+            inside = slot * sizes[self.kind] + dims
         return page, inside
 
     def scales(self, loc: int) -> Any:
@@ -160,7 +193,8 @@ class Bytes:
         elif self.kind == "TwoPool":
             start, count = 448, 14
         else:
-            start, count = self.page_size * 128 + slot * 4, 4
+            size = 64 if self.kind == "IndexerFp4" else 128
+            start, count = self.page_size * size + slot * 4, 4
         return page, slice(start, start + count)
 
     def wide(self, loc: int) -> Any:

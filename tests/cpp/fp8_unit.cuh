@@ -117,6 +117,15 @@ __device__ __forceinline__ bool same_bf16(uint32_t bits) {
   return to_bfloat16_2(x, other) ==
          (to_bfloat16(x).bits | static_cast<uint32_t>(to_bfloat16(other).bits) << 16);
 }
+// e2m1 by its definition: as many middles as the magnitude is beyond.
+__device__ __forceinline__ bool same_fp4(uint32_t bits) {
+  const float x = bit_cast<float>(bits);
+  const float size = x == x ? magnitude(x) : 6.0f;
+  constexpr float kMiddles[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
+  uint32_t code = 0;
+  for (int i = 0; i < 7; ++i) code += size > kMiddles[i] ? 1u : 0u;
+  return fp4_encode(x) == (code != 0 && x < 0.0f ? code | 8u : code);
+}
 __device__ __forceinline__ bool same(int variant, uint32_t bits) {
   switch (variant) {
     case 0: return same_code<NanRule::kMax>(bits);
@@ -126,6 +135,7 @@ __device__ __forceinline__ bool same(int variant, uint32_t bits) {
     case 4: return same_scale<240>(bits);
     case 5: return same_scale<224>(bits);
     case 6: return same_scale<kFp4Max>(bits);
+    case 8: return same_fp4(bits);
     default: return same_bf16(bits);
   }
 }

@@ -39,9 +39,9 @@ void two_widths(const None) {
 void part_of_wave(const None) {
   int v = lane_id();
   if (v >= 8) {
-    v = shuffle_xor<8, true>(v, 1);  // at: part_of_wave rest
+    v = shuffle_xor<8, wavejit::Together::kWave>(v, 1);  // at: part_of_wave rest
   } else {
-    v = shuffle_xor<8, true>(v, 1);  // at: part_of_wave group
+    v = shuffle_xor<8, wavejit::Together::kWave>(v, 1);  // at: part_of_wave group
   }
   keep(v);
 }

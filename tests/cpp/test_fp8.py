@@ -319,6 +319,12 @@ def test_fp4(device: str) -> None:
     assert encode(device, floats([NAN, 0xFFC00000, 0x7F800001]), 8).tolist() == [7, 7, 7]
 
 
+def test_fp4_over_all_inputs(device: str) -> None:
+    """Every float on a GPU; every 60013th on the CPU."""
+    step = 1 if device == "cuda" else 60013
+    assert differences(device, 8, 0, (1 << 32) // step, step) == 0
+
+
 def test_fp4_values(device: str) -> None:
     got = decode(device, torch.arange(16, dtype=torch.uint8), 4)
     expected = torch.tensor([*FP4, *(-value for value in FP4)])

@@ -9,8 +9,8 @@ import pytest
 
 ENGINE = Path(__file__).parents[2] / "jit"
 LAYERS = """
-    errors spec env log arch trust render toolchain build key claim cache
-    index lookup load api store
+    errors env spec log arch trust render toolchain build key claim cache
+    index lookup checked load api store
 """
 ORDER = LAYERS.split()
 

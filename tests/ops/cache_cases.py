@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, Layout, TwoPool
 from wavejit.testing import guarded, inputs
 from wavejit.testing.guard import Guarded
 
@@ -28,6 +28,8 @@ STORES: dict[str, tuple[Layout, Any]] = {
     "indexer-64": (Indexer(64, "fn"), BF16),
     "indexer-7": (Indexer(7, "fnuz", fp8_max=224, nan="code"), FLOAT),
     "indexer-shuffled-48": (Indexer(48, "fnuz", preshuffled=True), BF16),
+    "indexer-fp4-64": (IndexerFp4(64), BF16),
+    "indexer-fp4-7": (IndexerFp4(7, amax_floor=1e-10), FLOAT),
 }
 
 

@@ -79,7 +79,7 @@ def expected_cache(batch: Batch, rows: Any) -> tuple[Any, ...]:
         index = i if batch.is_decode else where & 0xFFFF
         complete = 0 < seq_len < 0xFFFFFFFF and (not batch.is_decode or seq_len % batch.ratio == 0)
         position = seq_len - batch.ratio
-        if not complete or index >= batch.tokens or not 0 <= position < store_world.POSITIONS:
+        if not complete or index >= len(batch.out_loc) or not 0 <= position < store_world.POSITIONS:
             continue
         angles = batch.angles[position]
         row = store_world.finished_exactly(rows[i], batch.norm_weight, angles, batch.layout)

@@ -12,7 +12,7 @@ import plan_loop
 import torch
 
 import wavejit
-from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, TwoPool
 from wavejit.testing import check_guards, guarded, inputs
 
 LAYOUTS = {
@@ -22,6 +22,7 @@ LAYOUTS = {
     "TwoPool": TwoPool(flavour="fnuz"),
     "Indexer": Indexer(48, "fn"),
     "Indexer-shuffled": Indexer(64, "fnuz", preshuffled=True),
+    "IndexerFp4": IndexerFp4(7),
 }
 POSITIONS = 640
 EPS = 1e-6
@@ -164,7 +165,7 @@ def finished_exactly(x: Any, weight: Any, angles: Any, layout: Any) -> Any:
     c, s = angles.numpy()[0::2], angles.numpy()[1::2]
     y[-64::2], y[-63::2] = a * c - b * s, a * s + b * c
     assert y.dtype == one
-    if layout.KIND != "Indexer":
+    if layout.DIMS == 512:
         return torch.from_numpy(y).to(torch.bfloat16).float()
     step = 1
     while step < 128:

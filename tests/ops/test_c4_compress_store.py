@@ -8,7 +8,7 @@ import pytest
 import store_runs
 import store_world
 import torch
-from store_runs import STEPS, assert_same, compressed, fused, stored, without_skipped
+from store_runs import STEPS, fused
 from store_world import LAYOUTS, Batch
 
 import wavejit
@@ -17,7 +17,7 @@ from wavejit.layouts import FlashMLA
 
 
 @pytest.mark.parametrize("is_decode", STEPS)
-@pytest.mark.parametrize("layout", ["FlashMLA", "Bf16Rows", "Indexer-shuffled"])
+@pytest.mark.parametrize("layout", ["FlashMLA", "Bf16Rows", "Indexer-shuffled", "IndexerFp4"])
 def test_one_launch_gives_the_bytes_of_two(device: str, layout: str, is_decode: bool) -> None:
     store_runs.check_one_launch(device, layout, 4, is_decode)
 
@@ -32,7 +32,7 @@ def test_a_large_step_equals_small_ones(device: str) -> None:
 
 def test_the_reference_is_close(device: str) -> None:
     """float64 and the kernel: at most one byte in a hundred differs, by rounding ties."""
-    for layout in ("FlashMLA", "Indexer"):
+    for layout in ("FlashMLA", "Indexer", "IndexerFp4"):
         batch = Batch(4, LAYOUTS[layout], False, seed=5)
         cache, _ = fused(device, batch)
         defined = batch.cache()
@@ -42,7 +42,7 @@ def test_the_reference_is_close(device: str) -> None:
         )  # fmt: skip
         wrong = int((cache[0] != defined).sum())
         changed = int((defined != batch.cache()).sum())
-        assert changed > 500 and wrong <= max(2, changed // 100), (wrong, changed)
+        assert changed > 300 and wrong <= max(2, changed // 100), (wrong, changed)
 
 
 def call(**changed: Any) -> Any:
@@ -87,12 +87,24 @@ def test_errors_name_the_argument(
         call(**changed)
 
 
-def test_a_short_out_loc_stores_only_what_it_names(device: str) -> None:
-    """out_loc is indexed by the token's row, whatever its length (kernels.md 9.5, 13)."""
-    batch = Batch(4, LAYOUTS["FlashMLA"], False, seed=9)
-    batch.out_loc = batch.out_loc[: batch.tokens // 2].clone()
-    rows, _ = compressed(device, batch)
-    expected = stored(device, without_skipped(batch, rows), rows)
-    assert_same(fused(device, batch)[0], expected, "cache")
-    batch.tokens //= 2
-    assert not torch.equal(expected[0], store_world.parts(batch.cache())[0])
+@pytest.mark.parametrize("is_decode", STEPS)
+@pytest.mark.parametrize("ratio", [4, 128])
+def test_a_short_out_loc_is_refused(device: str, ratio: int, is_decode: bool) -> None:
+    """out_loc is indexed by the token's row, however few rows the plan has (kernels.md 9.5, 13)."""
+    batch = Batch(ratio, LAYOUTS["FlashMLA"], is_decode, seed=9)
+    batch.out_loc = batch.out_loc[:-1].clone()
+    rows, count = 9 if is_decode else batch.tokens, len(batch.out_loc)
+    message = f"out_loc: expected a location for each of {rows} rows, got {count}"
+    given = {
+        "kv_buffer": batch.kv_buffer,
+        "kv_input": batch.kv_input,
+        "ape": batch.ape,
+        "plan": batch.plan,
+        "head_dim": batch.dim,
+        "cache": batch.cache(),
+        **batch.store,
+    }
+    for op in (wavejit.compress_store, wavejit.reference.compress_store):
+        on = device if op is wavejit.compress_store else "cpu"
+        with pytest.raises(ValueError, match=message):
+            op(**store_world.placed(on, given, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from store_runs import STEPS, assert_same, expected_cache, stored
 from store_world import LAYOUTS, Batch
 
 import wavejit
+from wavejit import reference
+from wavejit.testing import inputs
 
 
 @pytest.mark.parametrize("is_decode", STEPS)
@@ -52,3 +55,33 @@ def test_complex_tables_are_taken() -> None:
     batch = Batch(4, LAYOUTS["FlashMLA"], True)
     turned = torch.view_as_complex(batch.angles.reshape(-1, 32, 2).contiguous())
     assert torch.equal(call(freqs_cis=turned), call())
+
+
+def test_a_short_out_loc(device: str) -> None:
+    """Refused where the plan knows how many rows there are; else what has a location is stored."""
+    step = Batch(4, LAYOUTS["FlashMLA"], True, seed=9)
+    step.out_loc = step.out_loc[:8].clone()
+    with pytest.raises(ValueError, match="out_loc: expected a location for each of 9 rows, got 8"):
+        stored(device, step, torch.ones(9, 512))
+
+    batch = Batch(4, LAYOUTS["FlashMLA"], False, seed=9)
+    tokens, rows = batch.tokens, inputs.normal(5, (len(batch.plan.plan_c), 512))
+    batch.out_loc = batch.out_loc[: tokens // 2].clone()
+    assert_same(stored(device, batch, rows), expected_cache(batch, rows), "half of the tokens")
+    batch.plan = replace(batch.plan, num_q_tokens=tokens)
+    message = f"out_loc: expected a location for each of {tokens} rows, got {tokens // 2}"
+    with pytest.raises(ValueError, match=message):
+        stored(device, batch, rows)
+    given = {"cache": batch.cache(), **batch.store}
+    with pytest.raises(ValueError, match=message):
+        reference.compress_norm_rope_store(rows, batch.plan, **given)
+
+
+def test_plans_know_their_tokens(device: str) -> None:
+    lengths = torch.tensor([9, 4])
+    given = 4, torch.tensor([0, 1], device=device), lengths, lengths
+    scheme = wavejit.RequestRing(8)
+    for plan in (wavejit.compress_plan_prefill, reference.compress_plan_prefill):
+        if plan is reference.compress_plan_prefill:
+            given = tuple(x.cpu() if hasattr(x, "cpu") else x for x in given)
+        assert plan(*given, scheme=scheme, num_q_tokens=13).num_q_tokens == 13

@@ -54,7 +54,7 @@ def test_float8_tensors_say_their_flavour(device: str) -> None:
             wavejit.fp8_decode(turned, flavour), expected.permute(1, 0, 2).contiguous()
         )
     with pytest.raises(
-        ValueError, match="codes: expected uint8 or float8_e4m3fnuz, got float8_e4m3fn"
+        ValueError, match="bytes_: expected uint8 or float8_e4m3fnuz, got float8_e4m3fn"
     ):
         wavejit.fp8_decode(codes.view(FLOAT8["fn"]), "fnuz")
 
@@ -63,9 +63,9 @@ def test_wrong_arguments() -> None:
     codes = torch.zeros(4, dtype=torch.uint8)
     cases: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
         (codes, {"flavour": "ocp"}, ValueError, "flavour: expected one of fn, fnuz, got 'ocp'"),
-        (codes.int(), {}, TypeError, "codes: wrong dtype"),
+        (codes.int(), {}, TypeError, "bytes_: wrong dtype"),
         (codes, {"dtype": torch.float64}, ValueError, "dtype: expected one of float"),
-        ("abc", {}, TypeError, "codes: expected a torch tensor, got str"),
+        ("abc", {}, TypeError, "bytes_: expected a torch tensor, got str"),
         (codes, {"out": torch.zeros(5)}, ValueError, r"out: .*\[4\], got \[5\]"),
     ]
     for given, options, error, text in cases:

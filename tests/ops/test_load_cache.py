@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import wavejit
 from wavejit import reference
-from wavejit.layouts import Bf16Rows, FlashMLA, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, IndexerFp4, TwoPool
 from wavejit.testing import assert_same_bytes, guarded, inputs
 
 # A layout each, with the dtype of the output.
@@ -28,6 +28,8 @@ LOADS = {
     "indexer-64": torch.float32,
     "indexer-7": torch.bfloat16,
     "indexer-shuffled-48": torch.bfloat16,
+    "indexer-fp4-64": torch.bfloat16,
+    "indexer-fp4-7": torch.float32,
 }
 
 
@@ -84,8 +86,27 @@ def test_every_code_with_every_scale(device: str, flavour: str) -> None:
     assert_same_bytes(got, expected)
 
 
-def test_many_rows(device: str) -> None:
-    layout, cache = settled("indexer-64"), any_cache("indexer-64", 640)
+def test_every_fp4_code_with_every_scale(device: str) -> None:
+    """All bytes, which are two codes each, under all 256 UE8M0 bytes."""
+    layout = IndexerFp4(7)
+    cache = layout.empty(259)
+    for slot in range(256):
+        page, inside = divmod(slot, 7)
+        codes = torch.arange(64) + 64 * (slot % 4)
+        cache[page, 64 * inside : 64 * inside + 64] = codes.byte()
+        scales = torch.arange(slot, slot + 4) * torch.tensor([1, 7, 31, 101])
+        cache[page, 448 + 4 * inside : 452 + 4 * inside] = scales.remainder(256).byte()
+    loc, out = torch.arange(256), torch.empty(256, 128)
+    expected = reference.load_cache(cache, loc, layout=layout, out=out.clone())
+    place, there = loc.to(device), out.to(device)
+    assert_same_bytes(
+        wavejit.load_cache(cache.to(device), place, layout=layout, out=there), expected
+    )
+
+
+@pytest.mark.parametrize("name", ["indexer-64", "indexer-fp4-64"])
+def test_many_rows(device: str, name: str) -> None:
+    layout, cache = settled(name), any_cache(name, 640)
     loc = inputs.integers(1, (8200,), -5, 660)
     out = torch.empty(8200, 128)
     expected = reference.load_cache(cache, loc, layout=layout, out=out.clone())
@@ -115,8 +136,26 @@ def test_what_was_stored_comes_back(seed: int, power: int) -> None:
     assert torch.equal(again, back)
 
 
-def test_offsets_beyond_four_gigabytes(device: str, tmp_path: Path) -> None:
-    layout = settled("flashmla-64")
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1 << 30), power=st.integers(-20, 20))
+def test_fp4_keys_come_back(seed: int, power: int) -> None:
+    """Within half a step of one bit, or of the group's least code; and stay what they are then."""
+    x = (inputs.normal(seed, (6, 128)) * 2.0**power).bfloat16()
+    loc, layout = inputs.permutation(seed, 63)[:6], settled("indexer-fp4-7")
+    cache = layout.empty(63)
+    wavejit.store_cache(x.float(), cache, loc, layout=layout)
+    back = wavejit.load_cache(cache, loc, layout=layout).float()
+    groups, found = (v.float().reshape(6, 4, 32) for v in (x, back))
+    # a scale is below 2 * max(amax, floor) / 6, and a code's least step half of it
+    least = groups.abs().amax(-1, keepdim=True).clamp(min=1e-10) * 2 / 6 * 0.25
+    assert ((found - groups).abs() <= torch.maximum(groups.abs() * 0.25, least)).all()
+    wavejit.store_cache(back, cache, loc, layout=layout)
+    assert torch.equal(wavejit.load_cache(cache, loc, layout=layout).float(), back)
+
+
+@pytest.mark.parametrize("name", ["flashmla-64", "indexer-fp4-7"])
+def test_offsets_beyond_four_gigabytes(device: str, name: str, tmp_path: Path) -> None:
+    layout = settled(name)
     pages = (1 << 32) // layout.page_bytes + 9
     if device == "cpu":
         shape = (pages, layout.page_bytes)
@@ -125,11 +164,11 @@ def test_offsets_beyond_four_gigabytes(device: str, tmp_path: Path) -> None:
     else:
         cache = torch.zeros((pages, layout.page_bytes), dtype=torch.uint8, device=device)
     near = [edge // layout.page_bytes + k for edge in (1 << 31, 1 << 32) for k in (-1, 0, 1)]
-    few = any_cache("flashmla-64", len(near) * 64)
+    few = any_cache(name, len(near) * layout.slots)
     cache[near] = few.to(device)
-    loc = torch.tensor([page * 64 + 63 for page in near])
+    loc = torch.tensor([page * layout.slots + layout.slots - 1 for page in near])
     got = wavejit.load_cache(cache, loc.to(device), layout=layout)
-    places = torch.arange(1, len(near) + 1) * 64 - 1
+    places = torch.arange(1, len(near) + 1) * layout.slots - 1
     assert_same_bytes(got, reference.load_cache(few, places, layout=layout))
 
 

@@ -12,7 +12,7 @@ from cache_cases import FILL, INT_MAX, INT_MIN, STORES, filled, on_cpu, raw, row
 
 import wavejit
 from wavejit import reference
-from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, TwoPool
 from wavejit.testing import assert_same_bytes, guarded, inputs
 
 
@@ -37,7 +37,9 @@ def test_as_the_reference(device: str, name: str, count: int) -> None:
         guard.check()
 
 
-@pytest.mark.parametrize("name, count", [("flashmla-64", 2100), ("indexer-64", 8200)])
+@pytest.mark.parametrize(
+    "name, count", [("flashmla-64", 2100), ("indexer-64", 8200), ("indexer-fp4-64", 8200)]
+)
 def test_many_rows(device: str, name: str, count: int) -> None:
     """Where a lane has several rows, the last block not full."""
     layout, dtype = settled(name), STORES[name][1]
@@ -50,7 +52,7 @@ def test_many_rows(device: str, name: str, count: int) -> None:
     assert_same_bytes(raw(cache)[0], raw(expected)[0])
 
 
-@pytest.mark.parametrize("name", ["flashmla-64", "rows", "two-pool", "indexer-7"])
+@pytest.mark.parametrize("name", ["flashmla-64", "rows", "two-pool", "indexer-7", "indexer-fp4-7"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_locations_outside_write_nothing(device: str, name: str, dtype: Any) -> None:
     layout, given = settled(name), STORES[name][1]
@@ -106,7 +108,32 @@ def test_one_token_by_hand(device: str) -> None:
     assert (page[:576] == 0).all() and (page[1152:1160] == 0).all() and (page[1168:] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["flashmla-64", "flashmla-100", "two-pool", "indexer-7"])
+def test_one_fp4_key_by_hand(device: str) -> None:
+    """IndexerFp4's bytes written out: every magnitude, every middle, both signs, four scales."""
+    values = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]
+    x = torch.zeros(1, 128)
+    x[0, :15] = torch.tensor(values)
+    x[0, 16:31] = -torch.tensor(values)
+    x[0, 32:64] = 12.0  # 12 / 6 is a power of two
+    x[0, 64:96] = -12.001  # and this is beyond one
+    cache = IndexerFp4(3).empty(3, device=device)
+    loc = torch.tensor([1], device=device)
+    wavejit.store_cache(x.to(device), cache, loc, layout=IndexerFp4(3))
+    page = cache.cpu()[0]
+    assert page.shape == (204,)
+    plus = [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x06]  # a middle becomes the lower one
+    minus = [0x90, 0xBA, 0xDC, 0xFE, 0x90, 0xBA, 0xDC, 0x0E]  # and zeros have no sign
+    assert page[64:80].tolist() == [*plus, *minus]
+    assert page[80:96].tolist() == [0x77] * 16
+    assert page[96:112].tolist() == [0xDD] * 16  # -12.001 / 4 -> -3
+    assert (page[112:128] == 0).all()
+    assert page[196:200].tolist() == [127, 128, 129, 112]  # 1, 2, 4, and the floor's 2^-15
+    assert (page[:64] == 0).all() and (page[128:196] == 0).all() and (page[200:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["flashmla-64", "flashmla-100", "two-pool", "indexer-7", "indexer-fp4-64"]
+)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_stays_alone(device: str, name: str, value: float) -> None:
     """A NaN changes one byte; an infinity its own group, whose scale it decides, and no other."""
@@ -123,14 +150,15 @@ def test_what_is_not_finite_stays_alone(device: str, name: str, value: float) ->
     changed = sum(int(mask.sum()) for mask in differ)
     if value != value:
         code = {"fn": 0x7F, "fnuz": 0x80} if layout.nan == "code" else {"fn": 0x7E, "fnuz": 0x7B}
+        found = raw(other)[0][differ[0]].item()
         assert changed == 1
-        assert raw(other)[0][differ[0]].item() == code[str(layout.flavour)]
-    else:
-        group = 128 if layout.KIND == "Indexer" else 64
-        assert 1 < changed <= group + (4 if group == 128 else 2)
+        assert found & 0xF == 7 if layout.KIND == "IndexerFp4" else found == code[layout.flavour]
+    else:  # codes of the group, and its scale in one byte, two, or four
+        group = {"Indexer": 128 + 4, "IndexerFp4": 16 + 1}.get(layout.KIND, 64 + 2)
+        assert 1 < changed <= group
 
 
-@pytest.mark.parametrize("name", ["flashmla-64", "indexer-64"])
+@pytest.mark.parametrize("name", ["flashmla-64", "indexer-64", "indexer-fp4-7"])
 def test_offsets_beyond_four_gigabytes(device: str, name: str, tmp_path: Path) -> None:
     """Pages on both sides of byte 2^31 and 2^32; on the CPU a file without most of its blocks."""
     layout, dtype = settled(name), STORES[name][1]
@@ -157,7 +185,7 @@ def test_offsets_beyond_four_gigabytes(device: str, name: str, tmp_path: Path) -
 
 def test_written_and_read_by_either_wave() -> None:
     """Rows stored in one wave's width are read in the other's, to the same values."""
-    for name in ("flashmla-64", "indexer-shuffled-48", "two-pool"):
+    for name in ("flashmla-64", "indexer-shuffled-48", "two-pool", "indexer-fp4-7"):
         layout, dtype = settled(name), STORES[name][1]
         x, loc = rows(4, 20, layout, dtype), inputs.permutation(3, 40)[:20]
         values = []
@@ -211,6 +239,16 @@ def test_wrong_arguments() -> None:
         (x, two[0], loc, TwoPool(), ValueError, "cache: expected 2 tensors"),
         (x, (two[0], two[1][:5]), loc, TwoPool(), ValueError, "two pools of as many rows"),
         (x, Bf16Rows().empty(4)[:, :500], loc, Bf16Rows(), ValueError, r"\[4, 500\]"),
+        (
+            x[:, :128],
+            Indexer(64).empty(9),
+            loc,
+            IndexerFp4(64),
+            ValueError,
+            r"IndexerFp4.*\[1, 8448\]",
+        ),
+        (x[:, :128], IndexerFp4(8).empty(9), loc, IndexerFp4(7), ValueError, r"476.*\[2, 544\]"),
+        (x, IndexerFp4(64).empty(9), loc, IndexerFp4(64), ValueError, "x: "),
         (x.double(), cache, loc, FlashMLA(64), ValueError, "x dtype: expected one of float"),
         ([1.0], cache, loc, FlashMLA(64), TypeError, "x: expected a torch tensor, got list"),
         (x, None, loc, FlashMLA(64), TypeError, "cache: expected a torch tensor, got NoneType"),

@@ -16,17 +16,19 @@
 
 namespace wavejit {
 
-enum class LayoutKind { kFlashMLA, kBf16Rows, kTwoPool, kIndexer };
+enum class LayoutKind { kFlashMLA, kBf16Rows, kTwoPool, kIndexer, kIndexerFp4 };
 
 template <class Instance>
 struct CacheLayout : Instance {
   using Instance::kKind;
-  static constexpr bool kIsLatent = kKind != LayoutKind::kIndexer;
+  static constexpr bool kIsFp4 = kKind == LayoutKind::kIndexerFp4;  // else e4m3 of kFlavour
+  static constexpr bool kIsLatent = kKind != LayoutKind::kIndexer && !kIsFp4;
   static constexpr int kDims = kIsLatent ? 512 : 128;
-  // The first dims are fp8; what follows them is bf16.
+  // The first dims are codes; what follows them is bf16.
   static constexpr int kQuantised = kKind == LayoutKind::kBf16Rows ? 0 : kIsLatent ? 448 : 128;
-  static constexpr int kGroup = kIsLatent ? 64 : 128;  // dims of one scale
-  static constexpr bool kFloatScale = !kIsLatent;      // else UE8M0
+  static constexpr int kCodesInByte = kIsFp4 ? 2 : 1;
+  static constexpr int kGroup = kIsFp4 ? 32 : kIsLatent ? 64 : 128;   // dims of one scale
+  static constexpr bool kFloatScale = kKind == LayoutKind::kIndexer;  // else UE8M0
   static constexpr int kScaleCopies = kKind == LayoutKind::kTwoPool ? 2 : 1;
   static constexpr bool kTwoPools = kKind == LayoutKind::kTwoPool;
   static constexpr int64_t kPieceBytes = 16;  // of the interleaved form
@@ -66,10 +68,10 @@ struct CachePages {
     return {pages + page * page_stride, static_cast<int64_t>(place % kSize)};
   }
 
-  // The fp8 byte of dim `dim`; the bytes up to the next multiple of 16 dims follow it.
+  // The byte with the code of dim `dim`; those of the dims up to the next multiple of 16 follow it.
   __device__ __forceinline__ uint8_t* value(CacheSlot slot, int dim) const {
     if constexpr (Layout::kTile == 0) {
-      return slot.page + slot.number * Layout::kSlotBytes + dim;
+      return slot.page + slot.number * Layout::kSlotBytes + dim / Layout::kCodesInByte;
     } else {
       constexpr int64_t kTile = Layout::kTile, kPiece = Layout::kPieceBytes;
       const int64_t tile = slot.number / kTile * (kTile * Layout::kSlotBytes);

@@ -8,10 +8,11 @@
 //   Tile<kItems> row = ...;                 // kItems 4, 8 or 16: 128, 64 or 32 lanes for 512 dims
 //   store_row<Layout, Instance>(cache, loc, lane, row);
 //
-// A group of dims with one scale is 64 / kItems (latent) or 128 / kItems (indexer) lanes, which lie
-// side by side in a wave and begin at a multiple of their number; they alone exchange values. So a
-// wave may hold several rows, which need not take the same way, or a row in pieces: `lane` is which
-// kItems dims of the row the tile is, whoever has it (norm/row.cuh: piece * kLanes + lane).
+// A group of dims with one scale is 64 / kItems (latent), 128 / kItems or 32 / kItems (indexer in
+// fp8, fp4) lanes, which lie side by side in a wave and begin at a multiple of their number; they
+// alone exchange values. So a wave may hold several rows, which need not take the same way, or a
+// row in pieces: `lane` is which kItems dims of the row the tile is, whoever has it (norm/row.cuh:
+// piece * kLanes + lane).
 #pragma once
 #include <wavejit/cache/layout.cuh>
 #include <wavejit/num/quantise.cuh>
@@ -132,6 +133,30 @@ __device__ __forceinline__ uint32_t load_scale(const uint8_t* address) {
   }
 }
 
+// The codes of kItems dims as they lie: words, or half of one.
+template <int kBytes>
+struct CodeWords {
+  using Type = Vec<uint32_t, kBytes / 4>;
+};
+template <>
+struct CodeWords<2> {
+  using Type = uint16_t;
+};
+template <class Layout, int kItems>
+using RowCodes = typename CodeWords<kItems / Layout::kCodesInByte>::Type;
+
+template <class Layout, class Rules, int kItems>
+__device__ __forceinline__ RowCodes<Layout, kItems> encode_row(const Tile<kItems>& row,
+                                                               float factor) {
+  if constexpr (!Layout::kIsFp4) {
+    return encode_tile<Layout::kFlavour, Rules>(row, factor);
+  } else if constexpr (kItems == 4) {
+    return encode_fp4_half(row, factor);
+  } else {
+    return encode_fp4_tile(row, factor);
+  }
+}
+
 // Quantises and stores the row at `loc`; dims that the layout keeps as bf16 are rounded once. Every
 // lane of the row must call it, with the same `loc`, which may be any number: nothing is written
 // where the cache does not hold it. Where all lanes of a wave call it, whatever their `loc`, kWho
@@ -149,7 +174,7 @@ __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64
     if (!held) return;
     if (dim < Layout::kQuantised) {
       const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(amax);
-      const auto codes = encode_tile<Layout::kFlavour, Rules>(row, scale.factor);
+      const auto codes = encode_row<Layout, Rules>(row, scale.factor);
       store_aligned<Layout::kAlignment>(cache.value(slot, dim), codes);
       if (dim % Layout::kGroup == 0) store_scale<Layout>(cache.scale(slot, dim), scale.bits);
       return;
@@ -174,10 +199,12 @@ __device__ __forceinline__ StoredTile<Layout, kItems> fetch_row(const CachePages
   const int dim = lane * kItems;
   const CacheSlot slot = cache.slot(loc);
   if (dim < Layout::kQuantised) {
-    using Codes = Vec<uint32_t, kItems / 4>;
+    using Codes = RowCodes<Layout, kItems>;
     const Codes codes = load_aligned<Layout::kAlignment, Codes>(cache.value(slot, dim));
 #pragma unroll
-    for (int i = 0; i < kItems / 4; ++i) stored.words.values[i] = codes.values[i];
+    for (int i = 0; i < kItems / Layout::kCodesInByte / 4; ++i) {
+      stored.words.values[i] = codes.values[i];
+    }
     stored.scale = load_scale<Layout>(cache.scale(slot, dim));
   } else if constexpr (Layout::kQuantised < Layout::kDims) {
     stored.words = fetch_wide<kItems>(cache.wide(slot, loc, dim));
@@ -190,12 +217,18 @@ template <class Layout, int kItems>
 __device__ __forceinline__ Tile<kItems> decode_row(const StoredTile<Layout, kItems>& stored,
                                                    int lane) {
   if (lane * kItems < Layout::kQuantised) {
-    Vec<uint32_t, kItems / 4> codes;
+    RowCodes<Layout, kItems> codes;
 #pragma unroll
-    for (int i = 0; i < kItems / 4; ++i) codes.values[i] = stored.words.values[i];
+    for (int i = 0; i < kItems / Layout::kCodesInByte / 4; ++i) {
+      codes.values[i] = stored.words.values[i];
+    }
     const float scale =
         Layout::kFloatScale ? bit_cast<float>(stored.scale) : ue8m0_value(stored.scale);
-    return decode_tile<Layout::kFlavour, kItems>(codes, scale);
+    if constexpr (Layout::kIsFp4) {
+      return decode_fp4_tile<kItems>(codes, scale);
+    } else {
+      return decode_tile<Layout::kFlavour, kItems>(codes, scale);
+    }
   }
   Tile<kItems> tile;
 #pragma unroll

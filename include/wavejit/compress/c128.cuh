@@ -4,6 +4,7 @@
 #pragma once
 #include <wavejit/compress/block_pool.cuh>
 #include <wavejit/compress/plan.cuh>
+#include <wavejit/compress/report.cuh>
 
 namespace wavejit {
 
@@ -17,7 +18,7 @@ struct C128 {
   static constexpr int kRowWidth = 2 * kHeadDim;
   static_assert(kRatio == kPoolRows && kHeadDim % 64 == 0 && kHeadDim > 0);
 
-  struct DecodeParams {
+  struct DecodeParams : Reports {
     State* state;
     const Input* input;
     const Input* ape;
@@ -26,7 +27,7 @@ struct C128 {
     int64_t requests;
     int64_t pages;
   };
-  struct PrefillParams {
+  struct PrefillParams : Reports {
     const State* state;
     const Input* input;
     const Input* ape;

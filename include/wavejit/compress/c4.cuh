@@ -3,6 +3,7 @@
 #pragma once
 #include <wavejit/compress/plan.cuh>
 #include <wavejit/compress/pool.cuh>
+#include <wavejit/compress/report.cuh>
 
 namespace wavejit {
 
@@ -16,7 +17,7 @@ struct C4 {
   static constexpr int kRowWidth = 4 * kHeadDim;
   static_assert(kHeadDim % 64 == 0 && kHeadDim > 0);
 
-  struct DecodeParams {
+  struct DecodeParams : Reports {
     State* state;
     const Input* input;
     const Input* ape;
@@ -25,7 +26,7 @@ struct C4 {
     int64_t requests;
     int64_t pages;
   };
-  struct PrefillParams {
+  struct PrefillParams : Reports {
     const State* state;
     const Input* input;
     const Input* ape;

@@ -13,6 +13,7 @@
 #include <wavejit/cache/row.cuh>
 #include <wavejit/compress/plan.cuh>
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 #include <wavejit/norm/rms.cuh>
 #include <wavejit/num/hadamard.cuh>
 #include <wavejit/num/rope.cuh>
@@ -20,7 +21,7 @@
 namespace wavejit {
 
 template <class Layout, class Weight>
-struct FinishParams {
+struct FinishParams : Reports {
   CachePages<Layout> cache;
   const Weight* weight;  // [dims]
   const float* angles;   // [positions, 64]: cos, sin, cos, ...
@@ -72,6 +73,28 @@ struct Finish {
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const CompressPlan& plan,
                                                        int64_t, bool wide) {
     return locate(p, plan.seq_len, ragged_id_of(plan, wide));
+  }
+
+  // What a checked build says of the row (core/report.cuh); one lane of it calls this.
+  template <class Plan>
+  __device__ __forceinline__ static void report(const Params& p, const Plan& plan, int64_t entry,
+                                                bool wide) {
+    if constexpr (kIsChecked) report(p, plan.seq_len, index_of(plan, entry, wide), entry);
+  }
+  __device__ __forceinline__ static void report(const Params& p, uint32_t seq_len, int64_t index,
+                                                int64_t entry) {
+    if (seq_len == kInvalidRow || seq_len % kRatio != 0 || seq_len == 0) return;
+    report_if(p, index >= p.locations, Index::kPlanToken, index, entry, 3);
+    const int64_t loc = index < p.locations ? p.out_loc[index] : -1;
+    if (loc < 0) return;
+    report_if(p, loc >= p.cache.capacity, Index::kLocation, loc, entry);
+    report_outside_if(p, true, Index::kPosition, int64_t{seq_len} - kRatio, p.positions, entry);
+  }
+  __device__ __forceinline__ static int64_t index_of(const DecodePlan&, int64_t entry, bool) {
+    return entry;
+  }
+  __device__ __forceinline__ static int64_t index_of(const CompressPlan& plan, int64_t, bool wide) {
+    return ragged_id_of(plan, wide);
   }
 
   // Shared memory for what the lanes of a row will need; each lane reads only what it asked for.

@@ -5,9 +5,11 @@
 
 namespace wavejit {
 
-// norm_weight, eps, freqs_cis (as fp32), out_loc, cache, cache[1]
+// norm_weight, eps, freqs_cis (as fp32), out_loc, cache, cache[1]; `rows` are the requests of a
+// step or the tokens of a chunk, each of which must have a location.
 template <class Finish>
-typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDevice& device) {
+typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDevice& device,
+                                         int64_t rows) {
   host::Size positions{"positions"}, locations{"locations"};
   typename Finish::Params p{};
   using Weight = typename Finish::Weight;
@@ -17,6 +19,10 @@ typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDev
   p.out_loc = arguments.integers("out_loc", device, locations);
   if (positions.value == 0) {
     host::fail("ValueError", "freqs_cis: expected at least one position, got none");
+  }
+  if (locations.value < rows) {
+    host::fail("ValueError", "out_loc: expected a location for each of %lld rows, got %lld",
+               static_cast<long long>(rows), static_cast<long long>(locations.value));
   }
   p.positions = positions.value;
   p.locations = locations.value;

@@ -3,10 +3,11 @@
 // be resolved is -1.
 #pragma once
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 
 namespace wavejit {
 
-struct Scheme {
+struct Scheme : Reports {
   const int32_t* req_to_token;  // [slots, max_len], rows token_stride apart; null: request rings
   int64_t token_stride;
   int64_t slots;
@@ -34,6 +35,25 @@ struct Scheme {
     if (ring > kLast / ring_size) return -1;
     const int64_t row = ring * ring_size + in_ring;
     return row > kLast ? -1 : static_cast<int32_t>(row);
+  }
+
+  // What a checked build says of a position that does not resolve (core/report.cuh); an entry of
+  // full_to_swa below 0 is a token that left the window. Of the positions of a plan's `row` one
+  // has element 0.
+  __device__ __forceinline__ void report(int64_t request, int32_t position, int64_t row,
+                                         int element) const {
+    constexpr int64_t kLast = 0x7fffffff;
+    const int64_t rings = kLast / ring_size + 1;
+    const int64_t requests = req_to_token ? slots : rings;
+    report_outside_if(*this, element == 0, Index::kRequest, request, requests, row);
+    if (!req_to_token || request < 0 || request >= slots || position < 0) return;
+    report_if(*this, position >= max_len, Index::kPosition, position, row, element);
+    if (position >= max_len) return;
+    const int64_t full = req_to_token[request * token_stride + position];
+    report_outside_if(*this, true, Index::kTokenTable, full, full_slots, row, element);
+    if (full < 0 || full >= full_slots) return;
+    const int64_t swa = full_to_swa[full];
+    report_if(*this, swa > kLast || swa / page_size >= rings, Index::kSwaTable, swa, row, element);
   }
 };
 

@@ -1,13 +1,14 @@
 // Copies rows of a batch to the ring, rounded once to the state's type.
 #pragma once
 #include <wavejit/compress/plan.cuh>
+#include <wavejit/compress/report.cuh>
 #include <wavejit/core/lane.cuh>
 #include <wavejit/core/tile.cuh>
 
 namespace wavejit {
 
 template <class State, class Input>
-struct RingWriteParams {
+struct RingWriteParams : Reports {
   State* state;
   const Input* input;
   const WritePlan* plan;
@@ -75,6 +76,9 @@ __device__ __forceinline__ void write_to_ring(const RingWriteParams<State, Input
   wait_for_previous_launch();
   allow_next_launch();
   row.store(p, channel);
+  if constexpr (kIsChecked) {
+    report_writes(p, used && lane.index == 0, lane.entry);
+  }
   if (!used) return;
 #pragma unroll 1
   for (int64_t first = lane.entry + p.groups; first < p.entries;

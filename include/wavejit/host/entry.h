@@ -44,3 +44,7 @@ inline void emulate_with_functions(Arguments& arguments) {
       void*, const TVMFFIAny* values, int32_t count, TVMFFIAny* result) {      \
     return ::wavejit::host::call<&::wavejit::function>(values, count, result); \
   }
+
+#if defined(WAVEJIT_CHECKED) && defined(WAVEJIT_LAUNCHES)
+WAVEJIT_EXPORT(host::report_to, report_to)
+#endif

@@ -3,6 +3,7 @@
 //   params);
 // The stream is the caller's current one of that device. A grid of nothing is not launched.
 #pragma once
+#include <wavejit/host/report.h>
 #include <wavejit/host/tensor.h>
 
 #define WAVEJIT_LAUNCHES 1  // a unit with kernels to load

@@ -172,7 +172,8 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
       TVMFFIEnvGetStream(shape.device.type, device),
       attributes,
       count};
-  void* arguments[] = {const_cast<Params*>(&params)};
+  const Params& told = with_reports(params, slot.name, shape.device);
+  void* arguments[] = {const_cast<Params*>(&told)};
   const int status = cuda_driver.launch(&config, slot.handles[device], arguments, nullptr);
   if (status != 0) {
     char what[160];

@@ -134,7 +134,8 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   if (!__atomic_load_n(handle, __ATOMIC_ACQUIRE)) load_kernel(slot, runtime, device, handle);
   const HipDevice current(runtime, device);
   void* stream = emulated ? nullptr : TVMFFIEnvGetStream(shape.device.type, device);
-  void* arguments[] = {const_cast<Params*>(&params)};
+  const Params& told = with_reports(params, slot.name, shape.device);
+  void* arguments[] = {const_cast<Params*>(&told)};
   const int status =
       runtime.launch(*handle, static_cast<unsigned>(shape.grid),
                      static_cast<unsigned>(shape.grid_y), 1, static_cast<unsigned>(shape.block), 1,

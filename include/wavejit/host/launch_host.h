@@ -28,8 +28,9 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   if (!worth_launching(kernel.name, shape)) return;
   const simt::Dim3 grid{static_cast<unsigned>(shape.grid), static_cast<unsigned>(shape.grid_y), 1};
   const simt::Dim3 block{static_cast<unsigned>(shape.block), 1, 1};
+  const Params& told = with_reports(params, kernel.name, shape.device);
   simt::LaunchError error;
-  if (!simt::launch(kernel.name, kernel.entry, &params, grid, block,
+  if (!simt::launch(kernel.name, kernel.entry, &told, grid, block,
                     static_cast<size_t>(shape.shared_bytes), error)) {
     fail("RuntimeError", "%s", error.message);
   }

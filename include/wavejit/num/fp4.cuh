@@ -11,14 +11,15 @@ namespace wavejit {
 
 inline constexpr int kFp4Max = 6;
 
+// Below 2 the magnitudes lie 0.5 apart, and a sum with 2^22 rounds to multiples of that: of
+// slightly less than the value, in one rounding, so that a middle goes down and nothing else does.
+// Above, a code is the exponent and the fraction's first bit, after just less than half of its step
+// is added.
 __device__ __forceinline__ uint32_t fp4_encode(float value) {
-  const float kept = minimum(value, 6.0f);  // a NaN is lost here
-  const uint32_t a = bit_cast<uint32_t>(kept) & 0x7fffffffu;
-  constexpr float kMiddles[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
-  uint32_t code = 0;
-#pragma unroll
-  for (int i = 0; i < 7; ++i) code += bit_cast<float>(a) > kMiddles[i] ? 1u : 0u;
-  return code == 0 ? 0 : code | (bit_cast<uint32_t>(kept) >> 28 & 8u);
+  const float a = minimum(__builtin_fabsf(value), 6.0f);
+  const uint32_t near = bit_cast<uint32_t>(fused_multiply_add(a, 0x1.fffffep-1f, 0x1p22f)) & 7u;
+  const uint32_t far = (bit_cast<uint32_t>(a) + 0x1fffffu - (0xfcu << 22)) >> 22;
+  return (a < 2.0f ? near : far) | (value < -0.25f ? 8u : 0u);
 }
 
 // Eight codes, the first in the lowest four bits.
@@ -29,12 +30,10 @@ __device__ __forceinline__ uint32_t fp4_encode_8(const Vec<float, 8>& values) {
   return word;
 }
 
+// Of the lowest four bits. As the first bits of a float's exponent and fraction a code is 2^-126 of
+// its value, the least magnitude as a subnormal; the product is exact.
 __device__ __forceinline__ float fp4_decode(uint32_t code) {
-  // Twice the magnitude: 0, 1, 2, 3, 4, 6, 8, 12, four bits each.
-  constexpr uint64_t kTwice = 0xc8643210u;
-  const float magnitude =
-      0.5f * static_cast<float>(static_cast<uint32_t>(kTwice >> 4 * (code & 7u) & 0xfu));
-  return bit_cast<float>(bit_cast<uint32_t>(magnitude) | (code & 8u) << 28);
+  return bit_cast<float>((code & 7u) << 22 | (code & 8u) << 28) * 0x1p126f;
 }
 
 }  // namespace wavejit

@@ -40,7 +40,7 @@ __device__ __forceinline__ void hadamard(Tile<kItems> (&x)[kPieces], int lane,
     for (int p = 0; p < kPieces; ++p) {
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const float other = shuffle_xor<kLanes>(x[p].values[i], offset, at);
+        const float other = shuffle_xor<kLanes, Together::kGroup>(x[p].values[i], offset, at);
         x[p].values[i] = fused_multiply_add(x[p].values[i], sign, other);
       }
     }

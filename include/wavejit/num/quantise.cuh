@@ -109,4 +109,23 @@ __device__ __forceinline__ Vec<uint32_t, kItems / 8> encode_fp4_tile(const Tile<
   return words;
 }
 
+// Of four values: half a word.
+__device__ __forceinline__ uint16_t encode_fp4_half(const Tile<4>& tile, float factor) {
+  uint32_t half = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) half |= fp4_encode(tile.values[i] * factor) << 4 * i;
+  return static_cast<uint16_t>(half);
+}
+
+template <int kItems>
+__device__ __forceinline__ Tile<kItems> decode_fp4_tile(const Vec<uint32_t, kItems / 8>& words,
+                                                        float scale) {
+  Tile<kItems> tile;
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) {
+    tile.values[i] = fp4_decode(words.values[i / 8] >> i % 8 * 4) * scale;
+  }
+  return tile;
+}
+
 }  // namespace wavejit

@@ -179,6 +179,12 @@ __device__ __forceinline__ void fence_device() {
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return atomicAdd(address, value);
 }
+__device__ __forceinline__ uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return atomicAdd(reinterpret_cast<unsigned long long*>(address), value);
+}
+__device__ __forceinline__ uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  return atomicMax(reinterpret_cast<unsigned long long*>(address), value);
+}
 
 // Two e4m3 codes of FN, the first in the low byte; a NaN becomes kMax unless it is kept. Proven on
 // the architectures named here by tests/cpp/test_fp8.py.

@@ -65,6 +65,8 @@ inline constexpr bool kHasGroupSum = false;
 uint32_t group_sum(uint32_t value);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
+uint64_t fetch_add(uint64_t* address, uint64_t value);
+uint64_t fetch_max(uint64_t* address, uint64_t value);
 inline constexpr bool kHasFp8Instruction = false;
 inline constexpr bool kFp8InstructionProven = false;
 inline constexpr bool kBf16InstructionProven = false;

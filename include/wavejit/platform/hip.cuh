@@ -162,6 +162,12 @@ __device__ __forceinline__ void fence_device() {
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
+__device__ __forceinline__ uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+__device__ __forceinline__ uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  return __hip_atomic_fetch_max(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
 
 // Two e4m3 codes of the architecture's own flavour, the first in the low byte. Nobody has run
 // tests/cpp/test_fp8.py on such a machine yet, so kernels convert by arithmetic.

@@ -26,6 +26,7 @@ using simt::ballot;
 using simt::lane_id;
 using simt::shuffle;
 using simt::shuffle_up;
+using simt::shuffle_xor;
 using simt::sync_block;
 // Lanes that meet at a ballot have done all that comes before it.
 template <int kWidth>
@@ -40,12 +41,6 @@ template <class T>
 inline T& block_storage() {
   __shared__ T storage;
   return storage;
-}
-
-// As on NVIDIA, where a wave has 32 lanes: all of them must be there, not only the group's.
-template <int kWidth, Together kWho = Together::kGroup, class T>
-inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
-  return simt::shuffle_xor<kWidth, kWho == Together::kWave>(value, lane_mask, at);
 }
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
@@ -100,6 +95,16 @@ inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : 
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+inline uint64_t fetch_add(uint64_t* address, uint64_t value) {
+  return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+inline uint64_t fetch_max(uint64_t* address, uint64_t value) {
+  uint64_t before = __atomic_load_n(address, __ATOMIC_SEQ_CST);
+  while (before < value && !__atomic_compare_exchange_n(address, &before, value, false,
+                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  }
+  return before;
 }
 
 // The CPU has no such instruction.

@@ -6,15 +6,7 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
-
-namespace wavejit {
-
-// Which lanes come to a shuffle at the same time: those of the group, so that the groups of a wave
-// may take different ways; or all of the wave that have not left the kernel, which costs NVIDIA's
-// lanes a few instructions less.
-enum class Together { kGroup, kWave };
-
-}  // namespace wavejit
+#include <wavejit/platform/together.cuh>
 
 #if defined(WAVEJIT_TARGET_HOST)
 #include <wavejit/platform/host.cuh>

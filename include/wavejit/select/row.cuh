@@ -1,11 +1,12 @@
 // The rows that a selection works on, their pages, and what becomes of the selected columns.
 #pragma once
 #include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
 #include <wavejit/core/vec.cuh>
 
 namespace wavejit {
 
-struct TopkParams {
+struct TopkParams : Reports {
   const float* scores;
   Integers lengths;
   Integers starts;        // of a row's window, or null: 0
@@ -43,6 +44,7 @@ struct TopkRow {
     scores = p.scores + row * p.score_stride + start;
     aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
   }
+  __device__ __forceinline__ void report(const TopkParams& p, int64_t row) const;
   // How many there are.
   __device__ __forceinline__ void measure(const TopkParams& p, int64_t row) {
     count = static_cast<uint32_t>(limited(p.lengths[row], columns));
@@ -94,6 +96,22 @@ struct TopkPages {
   }
 };
 
+// What a checked build says of the row's numbers (core/report.cuh); one lane of the row calls it.
+__device__ __forceinline__ void TopkRow::report(const TopkParams& p, int64_t row) const {
+  if constexpr (kIsChecked) {
+    if (p.starts.data) {
+      report_outside_if(p, true, Index::kWindowStart, p.starts[row], p.columns + 1, row);
+    }
+    report_outside_if(p, true, Index::kLength, p.lengths[row], int64_t{columns} + 1, row, 0);
+    if (!p.page_table) return;
+    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+    report_outside_if(p, true, Index::kRequest, request, p.requests, row);
+    const TopkPages pages(p, row);
+    report_if(p, pages.count > 0 && count > int64_t{pages.count} << p.page_bits, Index::kLength,
+              count, row, 1);
+  }
+}
+
 // The entries of a block's pages, read while the scores are on their way, where a lane has at most
 // one.
 struct PagesAhead {
@@ -120,13 +138,14 @@ struct PagesAhead {
 
 // What becomes of a row's selected columns.
 struct TopkResults {
+  const TopkParams& p;
   int32_t* out;
   int32_t* raw;  // or null
   int64_t offset;
   uint32_t page_bits;
   bool paged;
 
-  __device__ __forceinline__ TopkResults(const TopkParams& p, int64_t row) {
+  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row) : p(params) {
     out = p.out + row * p.k;
     raw = p.raw ? p.raw + row * p.k : nullptr;
     offset = p.offsets.data ? p.offsets[row] : 0;
@@ -138,6 +157,10 @@ struct TopkResults {
     int64_t slot = int64_t{column} + offset;
     if (paged) {
       slot = entry < 0 ? -1 : (int64_t{entry} << page_bits) + (column & ((1u << page_bits) - 1));
+    }
+    if constexpr (kIsChecked) {
+      report_if(p, paged && slot > 0x7fffffff, Index::kPageTable, slot >> page_bits,
+                (out - p.out) / p.k, i);
     }
     out[i] = slot > 0x7fffffff || slot < -1 ? -1 : static_cast<int32_t>(slot);
     if (raw) raw[i] = static_cast<int32_t>(column);

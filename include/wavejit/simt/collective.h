@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <wavejit/simt/schedule.h>
+#include <wavejit/platform/together.cuh>
 
 namespace wavejit::simt {
 
@@ -94,10 +95,10 @@ inline T read_lane(Lane& me, unsigned level, T value, unsigned source, Kind kind
   return value;
 }
 
-// kWholeWave: the wave's lanes meet, not only the group's, and exchange within the group.
-template <int kWidth, bool kWholeWave = false, class T>
+// Together::kWave: the wave's lanes meet, not only the group's, and exchange within the group.
+template <int kWidth, Together kWho = Together::kGroup, class T>
 inline T shuffle_xor(T value, int lane_mask, Site at = Site::here()) {
-  constexpr int kMeeting = kWholeWave ? static_cast<int>(kWave) : kWidth;
+  constexpr int kMeeting = kWho == Together::kWave ? static_cast<int>(kWave) : kWidth;
   Lane& me = *current_lane();
   if (static_cast<unsigned>(lane_mask) >= static_cast<unsigned>(kWidth)) [[unlikely]] {
     fail_outside(me, lane_mask, kWidth, {at, Kind::kShuffleXor});

@@ -15,9 +15,9 @@ __all__: list[str] = []  # users call wavejit.compress_store(..., ratio=128)
 RATIO = 128
 
 
-def spec(layout: Any, state: str, input: str, weight: str) -> KernelSpec:
+def spec(layout: Any, state: str, input: str, weight: str, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the dtypes."""
-    return finishing.store_spec("c128_compress_store", layout, state, input, weight)
+    return finishing.store_spec("c128_compress_store", layout, state, input, weight, **constants)
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:

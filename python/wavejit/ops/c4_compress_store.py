@@ -15,9 +15,9 @@ __all__: list[str] = []  # users call wavejit.compress_store(..., ratio=4)
 RATIO = 4
 
 
-def spec(layout: Any, state: str, input: str, weight: str) -> KernelSpec:
+def spec(layout: Any, state: str, input: str, weight: str, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, and the dtypes."""
-    return finishing.store_spec("c4_compress_store", layout, state, input, weight)
+    return finishing.store_spec("c4_compress_store", layout, state, input, weight, **constants)
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:

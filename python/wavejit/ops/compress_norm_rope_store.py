@@ -13,14 +13,16 @@ from wavejit.bind import dtype_name, module_for
 from wavejit.check import one_of
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
+from wavejit.layouts import from_params
 from wavejit.rotation import angles_of
 
 __all__ = ["compress_norm_rope_store"]
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
-def spec(layout: Any, input: str, weight: str, ratio: int) -> KernelSpec:
+def spec(layout: Any, input: str, weight: str, ratio: int, **constants: Any) -> KernelSpec:
     """One instance: a layout whose page size and flavour are known, the dtypes, the ratio."""
+    layout = from_params(layout, constants)
     one_of("kv dtype", input, finishing.DTYPES)
     one_of("norm_weight dtype", weight, finishing.DTYPES)
     one_of("ratio", ratio, finishing.RATIOS)
@@ -36,7 +38,7 @@ def spec(layout: Any, input: str, weight: str, ratio: int) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """The latent of both ratios and the indexer's keys, from fp32 rows."""
+    """The latent of both ratios and the indexer's keys in both formats, from fp32 rows."""
     return [
         spec(layout, "float", "float", ratio) for ratio, layout in finishing.served_layouts(arch)
     ]
@@ -60,17 +62,19 @@ def compress_norm_rope_store(
     kv: [plan rows, layout.DIMS] fp32 or bf16; plan: the one that made it; norm_weight:
     [layout.DIMS] fp32 or bf16; freqs_cis: [positions, 32] complex64 or [positions, 64] fp32 (cos,
     sin, cos, ...), turned by at position seq_len - ratio; out_loc: int32 or int64, the entry's
-    slot, for each request of a decode plan or each token of a chunk; cache: the tensor (or pair)
-    that `layout` describes, updated in place. page_size: slots of a page, unless the layout says
-    it. Rows that end no group or are invalid, and rows whose slot or position lies outside, write
-    nothing. Returns `cache`. Raises ValueError or TypeError, naming the argument, for a wrong
-    shape, stride, dtype or device.
+    slot, for each request of a decode plan or each token of a chunk and no fewer; cache: the
+    tensor (or pair) that `layout` describes, updated in place. page_size: slots of a page, unless
+    the layout says it. Rows that end no group or are invalid, and rows whose slot or position lies
+    outside, write nothing. Returns `cache`. Raises ValueError or TypeError, naming the argument,
+    for a wrong shape, stride, dtype or device.
     """
     key = _key(kv, plan, ratio, norm_weight, layout, page_size)
     found = _ready.get(key)
     if found is None:
         found = _prepare(key, kv, plan, ratio, norm_weight, layout, page_size)
     run, whole = found
+    if not plan.is_decode and plan.num_q_tokens is not None:
+        finishing.check_locations(out_loc, plan.num_q_tokens)
     rows = (plan.bound,) if plan.is_decode else (plan.bound[0],)
     wide = () if plan.is_decode else (plan.wide,)
     angles = angles_of(freqs_cis)
@@ -121,14 +125,16 @@ def compress_norm_rope_store_reference(
     from wavejit.ops.store_cache import store_cache_reference
 
     finishing.check_ratio(plan, ratio)
+    rows = plan.plan_d.shape[0] if plan.is_decode else plan.num_q_tokens or 0
+    finishing.check_locations(out_loc, rows)
     whole = pages.settled(layout, page_size, kv)
     angles = angles_of(freqs_cis)
     found = list(finishing.entries_of(plan, ratio, out_loc.tolist(), angles.shape[0]))
     if found:
-        rows = [kv[row] for row, _, _ in found]
+        given = [kv[row] for row, _, _ in found]
         made = [
             finishing.finished(x, norm_weight, eps, angles[position], whole)
-            for x, (_, _, position) in zip(rows, found, strict=True)
+            for x, (_, _, position) in zip(given, found, strict=True)
         ]
         import torch
 

@@ -47,13 +47,15 @@ class DecodePlan:
 class PrefillPlan:
     """Plan of one chunk: `plan_c` uint8 [entries, 16] and `plan_w` uint8 [writes, 8].
 
-    `wide`: the rows' ragged ids have 24 bits instead of 16.
+    `wide`: the rows' ragged ids have 24 bits instead of 16. `num_q_tokens`: those of the batch that
+    it was made for, where that is known.
     """
 
     ratio: int
     plan_c: Any
     plan_w: Any
     wide: bool = False
+    num_q_tokens: int | None = None
     is_decode = False
 
     @cached_property
@@ -145,7 +147,7 @@ def compress_plan_prefill(
         num_q_tokens,
         wide,
     )
-    return PrefillPlan(ratio, plan_c, plan_w, wide)
+    return PrefillPlan(ratio, plan_c, plan_w, wide, num_q_tokens)
 
 
 def _rules(ratio: int, scheme: Scheme) -> tuple[int, int, int, int, bool]:
@@ -284,7 +286,7 @@ def compress_plan_prefill_reference(
     if padded is not None:
         rows_c = (rows_c + [[INVALID, 0, -1, -1]] * padded)[:padded]
         rows_w = (rows_w + [[INVALID, -1]] * padded)[:padded]
-    return PrefillPlan(ratio, _as_bytes(rows_c, 16), _as_bytes(rows_w, 8), wide)
+    return PrefillPlan(ratio, _as_bytes(rows_c, 16), _as_bytes(rows_w, 8), wide, num_q_tokens)
 
 
 def _is_written(ratio: int, scheme: Scheme, position: int, seq: int) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from wavejit import pages
 from wavejit.bind import module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FLAVOURS, FlashMLA, Indexer, from_params
@@ -21,7 +22,7 @@ def spec(layout: Any, to: str, **constants: Any) -> KernelSpec:
     layout = from_params(layout, constants)
     to = to.lower()
     one_of("to", to, FLAVOURS)
-    if not layout.QUANTISED:
+    if not (layout.QUANTISED and layout.HAS_FLAVOURS):
         raise ValueError(f"layout: {layout} has no fp8 to convert")
     if layout.flavour == to:
         raise ValueError(f"to: {layout} has flavour {to} already")
@@ -36,29 +37,32 @@ def variants(arch: Arch, model: str) -> list[KernelSpec]:
 
 
 def convert_cache(
-    cache: Any, *, layout: Any, to: str, page_size: int | None = None, out: Any = None
+    cache: Any, src_layout: Any, dst_layout: Any, *, page_size: int | None = None, out: Any = None
 ) -> Any:
-    """Every slot of `cache`, which has `layout`, with the same values in flavour `to`.
+    """Every slot of `cache`, which has `src_layout`, with the same values in `dst_layout`.
 
-    cache: the tensor (or pair) that `layout` describes, which says its flavour now (one left open
-    is that of the device); to: "fn" or "fnuz". out: another cache of the same shape, whose bytes
-    between the fields stay as they are; by default `cache` itself is rewritten.
+    cache: the tensor (or pair) that `src_layout` describes. src_layout, dst_layout: one layout in
+    two flavours, "fn" and "fnuz"; they may differ in flavour and fp8_max and in nothing else. A
+    flavour left open is that of the device. page_size: slots of a page, unless a layout says it.
+    out: another cache of the same shape, whose bytes between the fields stay as they are; by
+    default `cache` itself is rewritten.
 
     A group keeps its codes, and its scale is doubled or halved: no value changes. Where that cannot
     be, the scale stays and the values are rounded: from fnuz, groups with a 240 (none in a cache
     stored with fp8_max=224) lose the last bit of values below 2^-6 of their scale; scales at the
     ends of their range (2^127 and beyond, 2^-127) saturate or round. NaN stay NaN, -0 becomes 0.
 
-    Returns the converted cache. Raises ValueError or TypeError, naming the argument.
+    Returns the converted cache. Raises ValueError or TypeError, naming the argument, and with both
+    layouts where one cannot become the other.
     """
     target = cache if out is None else out
-    first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
-    other, fourth = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
-    tensors(cache=first, out=other)
-    key = layout, page_size, to, first.get_device(), archs._host
+    first, second = _pools(cache)
+    other, fourth = _pools(target)
+    first, other = taken(cache=first, out=other)
+    key = src_layout, dst_layout, page_size, first.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
-        found = _prepare(key, first, layout, page_size, to)
+        found = _prepare(key, first, src_layout, dst_layout, page_size)
     run, whole = found
     try:
         run(first, second, other, fourth)
@@ -67,19 +71,43 @@ def convert_cache(
     return target
 
 
-def _prepare(key: Any, first: Any, layout: Any, page_size: int | None, to: str) -> tuple[Any, Any]:
-    whole = pages.settled(layout, page_size, first)
+def _pools(cache: Any) -> Any:
+    return cache if isinstance(cache, (tuple, list)) and len(cache) == 2 else (cache, None)
+
+
+def _prepare(key: Any, first: Any, src: Any, dst: Any, page_size: int | None) -> tuple[Any, Any]:
+    whole, to = _between(src, dst, page_size, first)
     module = module_for(spec(whole, to), first)
     _ready[(*key[:-1], archs._host)] = found = (module.run, whole)
     return found
 
 
+def _between(src: Any, dst: Any, page_size: int | None, first: Any) -> tuple[Any, str]:
+    """`src` with what it leaves open, and the flavour of `dst`; ValueError, with both, if only a
+    store anew would make one of the other."""
+    pages.known(src, "src_layout")
+    pages.known(dst, "dst_layout")
+    both = []
+    for one, other in ((src, dst), (dst, src)):
+        is_open = one.page_size is None and page_size is None
+        both.append(pages.settled(one, other.page_size if is_open else page_size, first))
+    alike = [replace(layout, flavour=None, fp8_max=None) for layout in both]
+    pair = f"src_layout and dst_layout: got {both[0]} and {both[1]}"
+    if alike[0] != alike[1]:
+        raise ValueError(f"{pair}, expected them to differ in flavour and fp8_max alone")
+    if not (both[0].QUANTISED and both[0].HAS_FLAVOURS):
+        raise ValueError(f"{pair}: {both[0].KIND} has no fp8 to convert")
+    if both[0].flavour == both[1].flavour:
+        raise ValueError(f"{pair}, expected two flavours: both are {both[0].flavour}")
+    return both[0], both[1].flavour
+
+
 def convert_cache_reference(
-    cache: Any, *, layout: Any, to: str, page_size: int | None = None, out: Any = None
+    cache: Any, src_layout: Any, dst_layout: Any, *, page_size: int | None = None, out: Any = None
 ) -> Any:
     """`convert_cache` slot by slot in numpy; everything on the CPU."""
     first = cache[0] if isinstance(cache, (tuple, list)) else cache
-    whole = pages.settled(layout, page_size, first)
+    whole, to = _between(src_layout, dst_layout, page_size, first)
     target = cache if out is None else out
     source, written = pages.Bytes(whole, cache), pages.Bytes(whole, target)
     for place in range(source.capacity):

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import flavours
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FLAVOURS
@@ -32,51 +32,50 @@ def variants(arch: Arch, model: str) -> list[KernelSpec]:
 
 
 def fp8_decode(
-    codes: Any, flavour: str | None = None, *, dtype: Any = None, out: Any = None
+    bytes_: Any, flavour: str | None = None, *, dtype: Any = None, out: Any = None
 ) -> Any:
     """The value of every e4m3 code, exact; a NaN code gives the quiet NaN.
 
-    codes: uint8, or a float8 tensor of the flavour, of any shape; one that is not contiguous is
+    bytes_: uint8, or a float8 tensor of the flavour, of any shape; one that is not contiguous is
     copied first. flavour: "fn" or "fnuz", by default that of the device. dtype: float32 (default),
     bfloat16 or float16.
 
-    Returns values of codes' shape, or `out` (contiguous, its dtype counts). Raises ValueError or
+    Returns values of bytes_' shape, or `out` (contiguous, its dtype counts). Raises ValueError or
     TypeError naming the argument.
     """
     import torch
 
-    tensors(codes=codes)
-    if out is None:
-        out = torch.empty(codes.shape, dtype=dtype or torch.float32, device=codes.device)
-    elif out.shape != codes.shape or not out.is_contiguous():
-        raise ValueError(
-            f"out: expected contiguous {list(codes.shape)}, got {list(out.shape)}, "
-            f"strides {list(out.stride())}"
-        )
-    key = flavour, out.dtype, codes.get_device(), archs._host
+    (codes,) = taken(bytes_=bytes_)
+    if out is not None:
+        values = flavours.as_large(codes, out)
+    elif dtype is None or isinstance(dtype, torch.dtype):
+        values = out = torch.empty(codes.shape, dtype=dtype or torch.float32, device=codes.device)
+    else:
+        raise TypeError(f"dtype: expected a torch.dtype, got {dtype!r}")
+    key = flavour, values.dtype, codes.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
-        found = _prepare(key, codes, flavour, out)
+        found = _prepare(key, codes, flavour, values)
     run, chosen = found
-    run(flavours.as_bytes("codes", codes, chosen).reshape(-1), out.view(-1))
+    run(flavours.as_bytes("bytes_", codes, chosen).reshape(-1), values.view(-1))
     return out
 
 
 def _prepare(key: Any, codes: Any, flavour: str | None, out: Any) -> Any:
-    chosen = flavours.own(codes) if flavour is None else flavour
+    chosen = flavours.chosen(codes, flavour)
     module = module_for(spec(dtype_name(out.dtype), chosen), codes)
     _ready[(*key[:-1], archs._host)] = found = (module.run, chosen)
     return found
 
 
 def fp8_decode_reference(
-    codes: Any, flavour: str | None = None, *, dtype: Any = None, out: Any = None
+    bytes_: Any, flavour: str | None = None, *, dtype: Any = None, out: Any = None
 ) -> Any:
     """`fp8_decode` by torch's own cast; everything on the CPU."""
     import torch
 
-    chosen = flavours.own(codes) if flavour is None else flavour
-    values = flavours.as_bytes("codes", codes, chosen).view(flavours.dtype(chosen)).float()
+    chosen = flavours.own(bytes_) if flavour is None else flavour
+    values = flavours.as_bytes("bytes_", bytes_, chosen).view(flavours.dtype(chosen)).float()
     target = out.dtype if out is not None else dtype or torch.float32
     values = rounded(values, target)
     return values if out is None else out.copy_(values)

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import flavours
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
@@ -53,7 +53,7 @@ def fp8_encode(
     Returns uint8 codes of x's shape, or `out`: contiguous uint8 or the flavour's float8.
     Raises ValueError or TypeError naming the argument.
     """
-    tensors(x=x)
+    (x,) = taken(x=x)
     key = flavour, fp8_max, nan, x.dtype, x.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
@@ -62,18 +62,15 @@ def fp8_encode(
     if out is None:
         import torch
 
-        out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
-    elif out.shape != x.shape or not out.is_contiguous():
-        raise ValueError(
-            f"out: expected contiguous {list(x.shape)}, got {list(out.shape)}, "
-            f"strides {list(out.stride())}"
-        )
-    run(x.reshape(-1), flavours.as_bytes("out", out, chosen).view(-1))
+        codes = out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    else:
+        codes = flavours.as_bytes("out", flavours.as_large(x, out), chosen)
+    run(x.reshape(-1), codes.view(-1))
     return out
 
 
 def _prepare(key: Any, x: Any, flavour: str | None, fp8_max: int | None, nan: str) -> Any:
-    chosen = flavours.own(x) if flavour is None else flavour
+    chosen = flavours.chosen(x, flavour)
     module = module_for(spec(dtype_name(x.dtype), chosen, fp8_max, nan), x)
     _ready[(*key[:-1], archs._host)] = found = (module.run, chosen)
     return found

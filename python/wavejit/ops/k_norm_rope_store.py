@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import not_negative, one_of, tensors
+from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, from_params
@@ -81,7 +81,9 @@ def k_norm_rope_store(
 
     Returns `cache`. Raises ValueError or TypeError naming the argument.
     """
-    tensors(kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions, out_loc=out_loc)
+    kv, weight, freqs_cis, positions, out_loc = taken(
+        kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions, out_loc=out_loc
+    )
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     key = layout, page_size, preset, kv.dtype, weight.dtype, kv.get_device(), archs._host
     found = _ready.get(key)

@@ -7,10 +7,10 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer, from_params
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
 __all__ = ["load_cache"]
 OUTPUTS = ("float", "bfloat16")
@@ -25,10 +25,10 @@ def spec(layout: Any, output: str, **constants: Any) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """The latent's pages of a server (64 slots) and the indexer's, as bf16."""
+    """The latent's pages of a server (64 slots) and the indexer's of both formats, as bf16."""
     shuffled = arch.target == "hip" and arch.wave_size == 64
-    keys = Indexer(64, preshuffled=True) if shuffled else Indexer(64)
-    return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in (FlashMLA(64), keys)]
+    kinds = (FlashMLA(64), Indexer(64, preshuffled=shuffled), IndexerFp4(64))
+    return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in kinds]
 
 
 def load_cache(
@@ -38,24 +38,27 @@ def load_cache(
 
     cache: the tensor (or pair) that `layout` describes; loc: int32 or int64 [tokens], any values:
     a negative one, or one past the last slot, gives a row of zeros. page_size: slots of a page,
-    unless the layout says it. out: [tokens, layout.DIMS] bf16 or fp32, rows may lie apart; made in
-    bf16 where it is not given. Raises ValueError or TypeError, naming the argument, for a wrong
-    shape, stride, dtype or device.
+    unless the layout says it. out: [tokens, layout.DIMS] bf16 or fp32, rows may lie apart by a
+    multiple of 16 bytes; made in bf16 where it is not given. Raises ValueError or TypeError,
+    naming the argument, for a wrong shape, stride, dtype or device.
     """
-    first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
-    tensors(cache=first, loc=loc)
+    pair = isinstance(cache, (tuple, list)) and len(cache) == 2
+    first, second = cache if pair else (cache, None)
     if out is None:
-        out = _allocate(first, loc, layout)
-    key = layout, page_size, out.dtype, first.get_device(), archs._host
+        first, loc = taken(cache=first, loc=loc)
+        rows = out = _allocate(first, loc, layout)
+    else:
+        first, loc, rows = taken(cache=first, loc=loc, out=out)
+    key = layout, page_size, rows.dtype, first.get_device(), archs._host
     found = _ready.get(key)
     if found is None:
         found = _prepare(key, first, layout, page_size)
     run, whole = found
     try:
-        run(first, second, loc, out)
+        run(first, second, loc, rows)
     except (ValueError, TypeError):
         first, second = pages.explained(whole, cache)
-        run(first, second, loc, out)
+        run(first, second, loc, rows)
     return out
 
 
@@ -63,6 +66,8 @@ def _allocate(first: Any, loc: Any, layout: Any) -> Any:
     import torch
 
     pages.known(layout)
+    if loc.dim() != 1:
+        raise ValueError(f"loc: expected a vector [tokens], got shape {list(loc.shape)}")
     return torch.empty((loc.shape[0], layout.DIMS), dtype=torch.bfloat16, device=first.device)
 
 
@@ -102,6 +107,9 @@ def _row(layout: Any, source: pages.Bytes, place: int) -> Any:
 
     found = np.zeros(layout.DIMS)
     quantised = layout.QUANTISED
+    if layout.KIND == "IndexerFp4":
+        packed = source.first[source.values(place, quantised // 2)]
+        return pages.decode_fp4(packed, source.first[source.scales(place)])
     if quantised:
         codes = source.first[source.values(place, quantised)]
         raw = source.first[source.scales(place)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import not_negative, one_of, tensors
+from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.rotation import ROPE_DIMS, angles_of, rotated
@@ -47,13 +47,16 @@ def norm_rope_inplace(kv: Any, weight: Any, freqs_cis: Any, positions: Any, *, e
 
     Returns kv. Raises ValueError or TypeError naming the argument.
     """
-    tensors(kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions)
-    key = kv.dtype, weight.dtype, kv.shape[-1], kv.get_device(), archs._host
+    rows, weight, freqs_cis, positions = taken(
+        kv=kv, weight=weight, freqs_cis=freqs_cis, positions=positions
+    )
+    key = rows.dtype, weight.dtype, rows.shape[-1:], rows.get_device(), archs._host
     run = _ready.get(key)
     if run is None:
-        chosen = spec(dtype_name(kv.dtype), dtype_name(weight.dtype), kv.shape[-1])
-        run = _ready[(*key[:-1], archs._host)] = module_for(chosen, kv).run
-    run(kv, weight, angles_of(freqs_cis), positions, not_negative("eps", eps))
+        one_of("kv's rank", rows.dim(), (2,))
+        chosen = spec(dtype_name(rows.dtype), dtype_name(weight.dtype), rows.shape[-1])
+        run = _ready[(*key[:-1], archs._host)] = module_for(chosen, rows).run
+    run(rows, weight, angles_of(freqs_cis), positions, not_negative("eps", eps))
     return kv
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import flavours
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import not_negative, one_of, tensors
+from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.rounding import normalised, rounded
@@ -70,6 +70,7 @@ def rmsnorm_fp8_quant(
     scale_layout: str = "row",
     flavour: str | None = None,
     fp8_max: int | None = None,
+    out: tuple[Any, Any, Any] | None = None,
 ) -> tuple[Any, Any, Any]:
     """Rows by their root mean square times weight: rounded, and from that quantised in groups.
 
@@ -78,12 +79,13 @@ def rmsnorm_fp8_quant(
     max(amax, 1e-10) / fp8_max; or "ue8m0", the byte e of 2^(e - 127), the least power of two not
     below it. scale_layout: "row", or "col" for scales whose memory is [K / group_size, rows].
     flavour: "fn" or "fnuz", by default the device's own. fp8_max: 448 for fn, 240 (default) or 224.
+    out: the three tensors to fill, as returned; y_fp8 may be uint8, and scale has any strides.
 
     Returns (y_fp8 [rows, K] of the flavour's float8, scale [rows, K / group_size] fp32 or uint8
     with its true strides, y [rows, K] of x's dtype). Raises ValueError or TypeError naming the
     argument.
     """
-    tensors(x=x, weight=weight)
+    x, weight = taken(x=x, weight=weight)
     one_of("x's rank", x.dim(), (2,))
     one_of("scale_layout", scale_layout, LAYOUTS)
     key = (
@@ -91,6 +93,7 @@ def rmsnorm_fp8_quant(
         weight.dtype,
         x.shape[-1],
         group_size,
+        group_size.__class__,  # 128.0 is no size
         scale_format,
         flavour,
         fp8_max,
@@ -100,16 +103,37 @@ def rmsnorm_fp8_quant(
     found = _ready.get(key)
     if found is None:
         one_of("scale_format", scale_format, tuple(SCALES))
-        chosen = flavours.own(x) if flavour is None else flavour
+        chosen = flavours.chosen(x, flavour)
         dtypes = dtype_name(x.dtype), dtype_name(weight.dtype)
         flavours.largest(chosen, fp8_max)
         scale = SCALES[scale_format]
         made = spec(dtypes[0], x.shape[-1], chosen, dtypes[1], group_size, scale, fp8_max)
-        found = _ready[(*key[:-1], archs._host)] = module_for(made, x).run, flavours.dtype(chosen)
-    run, float8 = found
+        found = _ready[(*key[:-1], archs._host)] = (
+            module_for(made, x).run,
+            chosen,
+            flavours.dtype(chosen),
+        )
+    run, chosen, float8 = found
+    eps = not_negative("eps", eps)
+    if out is not None:
+        codes, scale, y = _given(out)
+        run(x, weight, y, flavours.as_bytes("y_fp8", codes, chosen), scale, eps)
+        return out
+    codes, scale, y = _outputs(x, group_size, scale_format, scale_layout)
+    run(x, weight, y, codes, scale, eps)
+    return codes.view(float8), scale, y
+
+
+def _given(out: Any) -> list[Any]:
+    """The tensors of `out`; TypeError unless they are three."""
+    if not isinstance(out, (tuple, list)) or len(out) != 3:
+        raise TypeError(f"out: expected (y_fp8, scale, y), got {type(out).__name__}")
+    return taken(y_fp8=out[0], scale=out[1], y=out[2])
+
+
+def _outputs(x: Any, group_size: int, scale_format: str, scale_layout: str) -> tuple[Any, ...]:
     import torch
 
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     codes = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     kind = torch.float32 if scale_format == "fp32" else torch.uint8
     shape = x.shape[0], x.shape[1] // group_size
@@ -117,8 +141,7 @@ def rmsnorm_fp8_quant(
         scale = torch.empty(shape, dtype=kind, device=x.device)
     else:
         scale = torch.empty(shape[::-1], dtype=kind, device=x.device).t()
-    run(x, weight, y, codes, scale, not_negative("eps", eps))
-    return codes.view(float8), scale, y
+    return codes, scale, torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
 def rmsnorm_fp8_quant_reference(
@@ -131,6 +154,7 @@ def rmsnorm_fp8_quant_reference(
     scale_layout: str = "row",
     flavour: str | None = None,
     fp8_max: int | None = None,
+    out: tuple[Any, Any, Any] | None = None,
 ) -> tuple[Any, Any, Any]:
     """`rmsnorm_fp8_quant` with torch's operations; everything on the CPU."""
     import torch
@@ -151,7 +175,12 @@ def rmsnorm_fp8_quant_reference(
     codes = flavours.encoded((groups * factor[..., None]).flatten(-2), chosen, top, "max")
     if scale_layout == "col":
         scale = scale.t().contiguous().t()
-    return codes.view(flavours.dtype(chosen)), scale, y
+    if out is None:
+        return codes.view(flavours.dtype(chosen)), scale, y
+    flavours.as_bytes("y_fp8", out[0], chosen).copy_(codes)
+    out[1].copy_(scale)
+    out[2].copy_(y)
+    return out
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.rotation import angles_of, rotated
@@ -43,14 +43,15 @@ def rope_inplace(
 
     Returns (q, k). Raises ValueError or TypeError naming the argument.
     """
-    tensors(q=q, freqs_cis=freqs_cis, positions=positions, **({} if k is None else {"k": k}))
-    key = q.dtype, q.shape[-1], q.get_device(), archs._host
+    heads, freqs_cis, positions = taken(q=q, freqs_cis=freqs_cis, positions=positions)
+    keys = None if k is None else taken(k=k)[0]
+    key = heads.dtype, heads.shape[-1:], heads.get_device(), archs._host
     run = _ready.get(key)
     if run is None:
-        one_of("q's rank", q.dim(), (3,))
-        module = module_for(spec(dtype_name(q.dtype), q.shape[-1]), q)
+        one_of("q's rank", heads.dim(), (3,))
+        module = module_for(spec(dtype_name(heads.dtype), heads.shape[-1]), heads)
         run = _ready[(*key[:-1], archs._host)] = module.run
-    run(q, k, angles_of(freqs_cis), positions, bool(inverse))
+    run(heads, keys, angles_of(freqs_cis), positions, bool(inverse))
     return q, k
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from wavejit.bind import module_for
-from wavejit.check import one_of, positive
+from wavejit.check import number, one_of, positive
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.rounding import rounded
 
@@ -33,6 +33,12 @@ class Yarn:
     original: int = 65536
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "original", "beta_fast", "beta_slow"):
+            if not 0 < number(f"yarn's {name}", getattr(self, name)) < math.inf:
+                found = getattr(self, name)
+                raise ValueError(f"yarn's {name}: expected a finite number above 0, got {found}")
 
     @classmethod
     def of(cls, given: Yarn | Mapping[str, Any]) -> Yarn:
@@ -102,6 +108,8 @@ def rope_cos_sin(freqs_cis: Any, dtype: Any = None) -> tuple[Any, Any]:
 
     if not (hasattr(freqs_cis, "is_complex") and freqs_cis.is_complex()):
         raise TypeError("freqs_cis: expected the complex64 tensor of rope_table")
+    if dtype is not None and not getattr(dtype, "is_floating_point", False):
+        raise TypeError(f"dtype: expected a floating torch.dtype, got {dtype!r}")
     parts = freqs_cis.real, freqs_cis.imag
     cos, sin = (part.to(dtype or torch.bfloat16)[:, None, None, :] for part in parts)
     return cos.contiguous(), sin.contiguous()

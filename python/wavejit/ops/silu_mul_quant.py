@@ -8,7 +8,7 @@ from typing import Any
 
 from wavejit import flavours
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
@@ -84,11 +84,11 @@ def silu_mul_quant(
     Returns (codes in the flavour's float8 dtype [E, T, H], scale), or `out`; codes may be uint8
     there. Raises ValueError or TypeError naming the argument.
     """
-    tensors(x=x)
+    (x,) = taken(x=x)
     key = x.dtype, flavour, group_size, scale_format, scale_layout, swizzle, x.get_device()
     found = _ready.get((*key, archs._host))
     if found is None:
-        chosen = flavours.own(x) if flavour is None else flavour
+        chosen = flavours.chosen(x, flavour)
         one = spec(dtype_name(x.dtype), chosen, group_size, scale_format, scale_layout, swizzle)
         found = module_for(one, x).run, chosen
         _ready[(*key, archs._host)] = found
@@ -99,12 +99,19 @@ def silu_mul_quant(
         )
     if out is None:
         out = _outputs(x, group_size, scale_format, scale_layout, chosen)
-    y, scale = out[0], out[1]
+    y, scale = _pair(out)
     codes = flavours.as_bytes("out[0]", y, chosen)
     if x.dim() == 2:
         x, codes, scale = x[None], codes[None], scale[None]
     run(x, masked_m, codes, scale, _bits(limit, x))
     return out
+
+
+def _pair(out: Any) -> Any:
+    """Codes and scales of `out` as tensors."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"out: expected the pair (codes, scale), got {type(out).__name__}")
+    return taken(**{"out[0]": out[0], "out[1]": out[1]})
 
 
 def _outputs(x: Any, group_size: int, scale_format: str, scale_layout: str, flavour: str) -> Any:

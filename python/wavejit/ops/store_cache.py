@@ -7,10 +7,10 @@ from typing import Any
 
 from wavejit import pages
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
-from wavejit.layouts import FlashMLA, Indexer, from_params
+from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
 __all__ = ["store_cache"]
 INPUTS = ("float", "bfloat16", "float16")
@@ -25,10 +25,10 @@ def spec(layout: Any, input: str, **constants: Any) -> KernelSpec:
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """bf16 rows into the latent's pages of a server (256, 64 and 2 slots) and the indexer's."""
+    """bf16 rows into a server's pages: the latent's (256, 64, 2 slots), the keys' fp8 and fp4."""
     latent = [FlashMLA(size) for size in (256, 64, 2)]
     shuffled = arch.target == "hip" and arch.wave_size == 64
-    keys = [Indexer(64, preshuffled=True)] if shuffled else [Indexer(64)]
+    keys = [Indexer(64, preshuffled=shuffled), IndexerFp4(64)]
     return [spec(one.at(flavour=arch.fp8_flavour), "bfloat16") for one in (*latent, *keys)]
 
 
@@ -43,14 +43,14 @@ def store_cache(
 ) -> Any:
     """Store row i of `x` in slot `loc[i]` of `cache`, quantised as `layout` says.
 
-    x: [tokens, layout.DIMS] fp32, bf16 or fp16, normed and rotated, rows may lie apart; cache: the
-    tensor (or pair) that `layout` describes, updated in place; loc: int32 or int64 [tokens], no
-    slot twice. page_size: slots of a page, unless the layout says it. A flavour that the layout
-    leaves open is that of the device. Rows whose location is negative or past the last slot are
-    skipped, and with `skip_zero` slot 0 too. Returns `cache`. Raises ValueError or TypeError,
-    naming the argument, for a wrong shape, stride, dtype or device.
+    x: [tokens, layout.DIMS] fp32, bf16 or fp16, normed and rotated, rows may lie apart by a
+    multiple of 16 bytes; cache: the tensor (or pair) that `layout` describes, updated in place;
+    loc: int32 or int64 [tokens], no slot twice. page_size: slots of a page, unless the layout says
+    it. A flavour that the layout leaves open is that of the device. Rows whose location is negative
+    or past the last slot are skipped, and with `skip_zero` slot 0 too. Returns `cache`. Raises
+    ValueError or TypeError, naming the argument, for a wrong shape, stride, dtype or device.
     """
-    tensors(x=x, loc=loc)
+    x, loc = taken(x=x, loc=loc)
     first, second = cache if isinstance(cache, tuple) and len(cache) == 2 else (cache, None)
     key = layout, page_size, x.dtype, x.get_device(), archs._host
     found = _ready.get(key)
@@ -104,7 +104,7 @@ def store_cache_reference(
 
 
 def _quantised(layout: Any, rows: Any) -> tuple[Any, Any]:
-    """Codes [rows, quantised dims] and the scales' bytes [rows, 7, 14 or 4]."""
+    """The codes' bytes [rows, 448, 128 or 64] and the scales' [rows, 7, 14 or 4]."""
     import numpy as np
 
     if layout.KIND == "Bf16Rows":
@@ -112,6 +112,8 @@ def _quantised(layout: Any, rows: Any) -> tuple[Any, Any]:
     if layout.KIND == "Indexer":
         codes, scale = pages.quantise_float(rows, layout)
         return codes, scale.astype("<f4").view(np.uint8).reshape(len(rows), 4)
+    if layout.KIND == "IndexerFp4":
+        return pages.quantise_fp4(rows, layout)
     codes, exponents = pages.quantise_ue8m0(pages.tiles_of(rows), layout)
     copies = 2 if layout.KIND == "TwoPool" else 1
     return codes.reshape(len(rows), 448), np.repeat(exponents[..., 0], copies, axis=1)

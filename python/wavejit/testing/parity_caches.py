@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, Layout, TwoPool
+from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, Layout, TwoPool
 from wavejit.testing import digest, inputs
 
 _ROWS, _SLOTS = 13, 32
@@ -20,21 +21,28 @@ LAYOUTS: dict[str, Layout] = {
     "indexer-7-fnuz": Indexer(7, "fnuz"),
     "indexer-shuffled-16-fnuz": Indexer(16, "fnuz", preshuffled=True),
     "indexer-shuffled-32-fn": Indexer(32, "fn", preshuffled=True),
+    "indexer-fp4-64": IndexerFp4(64),
+    "indexer-fp4-7": IndexerFp4(7, amax_floor=1e-8),
 }
 # Each case is four compilations in every run of the tests; together the ops have every layout.
 _STORED = (
     *("flashmla-64-fn", "flashmla-5-fnuz-224", "rows", "two-pool-fn", "indexer-7-fnuz"),
-    "indexer-shuffled-16-fnuz",
+    *("indexer-shuffled-16-fnuz", "indexer-fp4-64"),
 )
 _LOADED = (
     *("flashmla-64-fn", "flashmla-2-fnuz", "rows", "two-pool-fnuz", "indexer-64-fn"),
-    "indexer-shuffled-32-fn",
+    *("indexer-shuffled-32-fn", "indexer-fp4-7"),
 )
 _CONVERTED = (
     *("flashmla-64-fn", "flashmla-2-fnuz", "two-pool-fn", "indexer-shuffled-32-fn"),
     "indexer-7-fnuz",
 )
-_DTYPES = {"flashmla-2-fnuz": "float32", "indexer-7-fnuz": "float32", "two-pool-fn": "float16"}
+_DTYPES = {
+    "flashmla-2-fnuz": "float32",
+    "indexer-7-fnuz": "float32",
+    "indexer-fp4-7": "float32",
+    "two-pool-fn": "float16",
+}
 
 
 def places(count: int) -> Any:
@@ -115,4 +123,5 @@ def _convert(name: str, device: Any) -> str:
 
     layout = LAYOUTS[name].at()
     to = "fn" if layout.flavour == "fnuz" else "fnuz"
-    return whole_digest(convert_cache(any_cache(layout, device), layout=layout, to=to))
+    converted = replace(layout, flavour=to, fp8_max=None)
+    return whole_digest(convert_cache(any_cache(layout, device), layout, converted))

@@ -31,7 +31,7 @@ def finishing_cases() -> dict[str, Callable[[Any], str]]:
 def fused_cases(ratio: int) -> dict[str, Callable[[Any], str]]:
     """compress_store of one ratio: a step and a chunk, the latent and the indexer's keys."""
     layouts = _layouts()
-    names = ("FlashMLA-fn", "Indexer-fn") if ratio == 4 else ("FlashMLA-fn",)
+    names = ("FlashMLA-fn", "Indexer-fn", "IndexerFp4") if ratio == 4 else ("FlashMLA-fn",)
     found: dict[str, Callable[[Any], str]] = {}
     for name in names:
         for step in ("decode", "prefill"):
@@ -40,7 +40,7 @@ def fused_cases(ratio: int) -> dict[str, Callable[[Any], str]]:
 
 
 def _layouts() -> dict[str, Any]:
-    from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, TwoPool
+    from wavejit.layouts import Bf16Rows, FlashMLA, Indexer, IndexerFp4, TwoPool
 
     return {
         "FlashMLA-fn": FlashMLA(4, "fn"),
@@ -49,6 +49,7 @@ def _layouts() -> dict[str, Any]:
         "TwoPool-fnuz": TwoPool(flavour="fnuz"),
         "Indexer-fn": Indexer(16, "fn"),
         "Indexer-fnuz-preshuffled": Indexer(16, "fnuz", preshuffled=True),
+        "IndexerFp4": IndexerFp4(5),
     }
 
 
