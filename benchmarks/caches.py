@@ -38,7 +38,7 @@ def _moved(layout: Layout) -> int:
     return sum(part.size for part in layout.parts if part.name not in ("pad", "unused"))
 
 
-def _caches(tokens: int, layout: Layout) -> tuple[Any, Any, Any]:
+def caches_of(tokens: int, layout: Layout) -> tuple[Any, Any, Any]:
     """Locations, and two caches that hold them."""
     loc = locations(tokens, layout.slots)
     slots = int(loc.max()) + 1
@@ -52,7 +52,7 @@ def _values(cache: Any, loc: Any, layout: Layout) -> Callable[[], Any]:
 def store(tokens: int, kind: str, peer: Any) -> Row:
     """bf16 rows, quantised."""
     layout = LAYOUTS[kind]
-    loc, cache, other = _caches(tokens, layout)
+    loc, cache, other = caches_of(tokens, layout)
     x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
     theirs = (
         peer and kind != "indexer-fp4" and peer.store_cache(x, other, loc.int(), layout.slots, kind)
@@ -69,7 +69,7 @@ def store(tokens: int, kind: str, peer: Any) -> Row:
 def load(tokens: int, kind: str, peer: Any) -> Row:
     """Stored rows as bf16; the peer has FlashMLA's."""
     layout = LAYOUTS[kind]
-    loc, cache, _ = _caches(tokens, layout)
+    loc, cache, _ = caches_of(tokens, layout)
     x = torch.randn(tokens, layout.DIMS, device="cuda", dtype=torch.bfloat16)
     wavejit.store_cache(x, cache, loc, layout=layout)
     out, other = torch.zeros_like(x), torch.zeros_like(x)
@@ -100,7 +100,7 @@ def convert(tokens: int, kind: str, _: Any) -> Row:
 def key(tokens: int, peer: Any) -> Row:
     """Keys normalised, rotated and stored, quantised from fp32 as the peer does."""
     layout = LAYOUTS["flashmla"]
-    loc, cache, other = _caches(tokens, layout)
+    loc, cache, other = caches_of(tokens, layout)
     kv = torch.randn(tokens, 512, device="cuda", dtype=torch.bfloat16)
     weight = torch.randn(512, device="cuda", dtype=torch.bfloat16)
     table = wavejit.rope_table(8192, base=10000.0, device="cuda")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import caches
 import torch
 from c4 import Row
 
@@ -39,6 +40,41 @@ def q_norm_rope(tokens: int, heads: int, dim: int, peer: Any) -> Row:
         (out, other),
         A_STEP,
     )
+
+
+def _queries_and_keys(tokens: int, heads: int, peer: Any) -> tuple[Any, ...]:
+    """Arguments and options of one launch for both; that as a call, and the two, and the peer's."""
+    layout = caches.LAYOUTS["flashmla"]
+    loc, cache, other = caches.caches_of(tokens, layout)
+    q, kv, weight, (table, positions) = (
+        *(_normal(tokens, heads, 512), _normal(tokens, 512), _normal(512)),
+        _table(tokens),
+    )
+    rows = kv, weight, table, positions
+    out, theirs = torch.zeros_like(q), torch.zeros_like(q)
+    options: dict[str, Any] = {"layout": layout, "preset": "cuda"}
+
+    def one() -> None:
+        wavejit.qk_norm_rope_store(q, *rows, loc, cache, q_eps=EPS, kv_eps=EPS, out=out, **options)
+
+    def two() -> None:
+        wavejit.q_norm_rope(q, table, positions, eps=EPS, out=out)
+        wavejit.k_norm_rope_store(*rows, loc, cache, eps=EPS, **options)
+
+    if not peer:
+        return one, two, None, (out, theirs)
+    peer_q = peer.q_norm_rope(q, theirs, EPS, table, positions)
+    peer_k = peer.k_norm_rope_store(*rows, other, loc.int(), EPS, layout.slots)
+    return one, two, lambda: (peer_q(), peer_k()), (out, theirs)
+
+
+def qk_norm_rope(tokens: int, heads: int, launches: int, peer: Any) -> Row:
+    """Queries, and keys into a cache: in one launch or in our two, beside the peer's two."""
+    one, two, theirs, outputs = _queries_and_keys(tokens, heads, peer)
+    moved = tokens * (2 * heads * 512 * BF16 + 512 * BF16 + 448 + 64 * BF16 + 7)
+    how = "q+k norm+rope+store" if launches == 1 else "q+k in two launches"
+    name = f"{how}, {tokens} tokens x {heads}"
+    return Row(name, one if launches == 1 else two, theirs, moved, outputs, A_STEP)
 
 
 def q_indexer(tokens: int, heads: int, format: str, peer: Any) -> Row:
@@ -105,6 +141,7 @@ def rows(shapes: dict[str, list[list[Any]]], peer: Any) -> list[Callable[[], Row
     """The rows that benchmarks/shapes.toml names, made one at a time."""
     makers: dict[str, Callable[..., Row]] = {
         "q_norm_rope": q_norm_rope,
+        "qk_norm_rope": qk_norm_rope,
         "q_indexer": q_indexer,
         "rope_inplace": rope_inplace,
         "norm_rope": norm_rope,

@@ -150,7 +150,7 @@ def test_constants_of_a_kernel_name_their_layout() -> None:
         from_params("Rows", {})
 
 
-OPS = ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store"]
+OPS = ["store_cache", "load_cache", "convert_cache", "k_norm_rope_store", "qk_norm_rope_store"]
 OPS += ["compress_norm_rope_store", "c4_compress_store", "c128_compress_store"]
 
 

@@ -335,6 +335,8 @@ def _spec(options: Options) -> KernelSpec:
     from wavejit.warming import variants
 
     given = variants(options.arch, model=options.model, kernels=[options.kernel])
+    if not options.param:
+        return given[options.kernel][0]
     params = dict(given[options.kernel][0].params)
     for pair in options.param:
         name, _, value = pair.partition("=")

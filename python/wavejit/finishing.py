@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, Indexer, IndexerFp4, from_params
 
@@ -55,14 +55,15 @@ def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     return room
 
 
-def refuse(plan: Any, **given: Any) -> None:
-    """TypeError that names the argument which is no tensor or no plan."""
-    tensors(**given)
+def retaken(plan: Any, **given: Any) -> list[Any]:
+    """The arguments as torch's after they were not; TypeError for what is no tensor or no plan."""
+    found = taken(**given)
     if not hasattr(plan, "is_decode"):
         raise TypeError(
             "plan: expected what compress_plan_decode or compress_plan_prefill returns, "
             f"got {type(plan).__name__}"
         )
+    return found
 
 
 def check_ratio(plan: Any, ratio: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wavejit.check import one_of, positive, tensors
+from wavejit.check import one_of, positive
+from wavejit.finishing import retaken
 from wavejit.jit import arch as archs
 from wavejit.ops import c4_compress, c128_compress
 from wavejit.rearrange import refuse_unarranged
@@ -58,8 +59,11 @@ def compress(
             archs._host,
         )
     except AttributeError:
-        _refuse(kv_buffer, kv_input, ape, plan, out)
-        raise
+        kv_buffer, kv_input, ape, *rows = _retaken(kv_buffer, kv_input, ape, plan, out)
+        made = compress(
+            kv_buffer, kv_input, ape, plan, head_dim=head_dim, ratio=ratio, out=(*rows, None)[0]
+        )
+        return made if out is None else out
     run = _ready.get(key)
     if run is None:
         refuse_unarranged(ape, ratio, positive("head_dim", head_dim))
@@ -72,15 +76,15 @@ def compress(
     return out
 
 
-def _refuse(kv_buffer: Any, kv_input: Any, ape: Any, plan: Any, out: Any) -> None:
-    """TypeError that names the argument which is no tensor or no plan."""
+def _retaken(kv_buffer: Any, kv_input: Any, ape: Any, plan: Any, out: Any) -> list[Any]:
+    """The arguments as torch's after they were not; TypeError for what is no tensor or no plan."""
     given = {"kv_buffer": kv_buffer, "kv_input": kv_input, "ape": ape}
-    tensors(**given, **({} if out is None else {"out": out}))
-    if not hasattr(plan, "is_decode"):
-        raise TypeError(
-            "plan: expected what compress_plan_decode or compress_plan_prefill returns, "
-            f"got {type(plan).__name__}"
-        )
+    if out is not None:
+        given["out"] = out
+    found = retaken(plan, **given)
+    if all(one is other for one, other in zip(found, given.values(), strict=True)):
+        raise  # nothing that another attempt would change
+    return found
 
 
 def _allocate(kv_input: Any, plan: Any, head_dim: int) -> Any:

@@ -49,8 +49,11 @@ def compress_store(
         dtypes = kv_buffer.dtype, kv_input.dtype, norm_weight.dtype, kv_input.get_device()
         chosen = layout, page_size, head_dim, ratio, ratio.__class__, plan.ratio, plan.is_decode
     except AttributeError:
-        finishing.refuse(kv_buffer=kv_buffer, kv_input=kv_input, norm_weight=norm_weight, plan=plan)
-        raise
+        kv_buffer, kv_input, norm_weight = finishing.retaken(
+            plan, kv_buffer=kv_buffer, kv_input=kv_input, norm_weight=norm_weight
+        )
+        dtypes = kv_buffer.dtype, kv_input.dtype, norm_weight.dtype, kv_input.get_device()
+        chosen = layout, page_size, head_dim, ratio, ratio.__class__, plan.ratio, plan.is_decode
     key: Any = (*chosen, *dtypes, archs._host)
     found = _ready.get(key)
     if found is None:

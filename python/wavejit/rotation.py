@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from wavejit.check import taken
+
 ROPE_DIMS = 64  # the last dims of a head, which alone are rotated
 
 
 def angles_of(freqs_cis: Any) -> Any:
     """complex64 [positions, pairs] as fp32 [positions, 2 * pairs] without a copy; fp32 as is."""
+    if not hasattr(freqs_cis, "is_complex"):
+        (freqs_cis,) = taken(freqs_cis=freqs_cis)
     if not freqs_cis.is_complex():
         return freqs_cis
     import torch

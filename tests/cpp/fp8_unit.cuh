@@ -1,6 +1,7 @@
 // The conversions of num/, element by element, and two ways of one conversion compared over ranges
 // of bit patterns so large that only their differences can be kept.
 #include <wavejit/num/fp4.cuh>
+#include <wavejit/num/fp4_of_bf16.cuh>
 #include <wavejit/num/fp8_utils.cuh>
 #include <wavejit/num/quantise.cuh>
 #include <wavejit/num/ue8m0.cuh>
@@ -126,6 +127,19 @@ __device__ __forceinline__ bool same_fp4(uint32_t bits) {
   for (int i = 0; i < 7; ++i) code += size > kMiddles[i] ? 1u : 0u;
   return fp4_encode(x) == (code != 0 && x < 0.0f ? code | 8u : code);
 }
+// The upper half is the byte of a scale, the lower one a bf16; of eight values each other is
+// negated.
+__device__ __forceinline__ bool same_fp4_of_bf16(uint32_t bits) {
+  const uint32_t half = bits & 0xffffu, negated = half ^ 0x8000u;
+  if ((half & 0x7fffu) > 0x7f80u) return true;
+  const float factor = ue8m0_inverse(bits >> 16),
+              x = to_float(bfloat16{static_cast<uint16_t>(half)});
+  const uint32_t pair = half | negated << 16, swapped = negated | half << 16;
+  const uint32_t two = fp4_encode(x * factor) | fp4_encode(-x * factor) << 4;
+  const uint32_t other = (two >> 4 | two << 4) & 0xffu;
+  return fp4_encode_8_of_bf16({pair, swapped, pair, pair}, factor) ==
+         (two | other << 8 | two << 16 | two << 24);
+}
 __device__ __forceinline__ bool same(int variant, uint32_t bits) {
   switch (variant) {
     case 0: return same_code<NanRule::kMax>(bits);
@@ -136,6 +150,7 @@ __device__ __forceinline__ bool same(int variant, uint32_t bits) {
     case 5: return same_scale<224>(bits);
     case 6: return same_scale<kFp4Max>(bits);
     case 8: return same_fp4(bits);
+    case 9: return same_fp4_of_bf16(bits);
     default: return same_bf16(bits);
   }
 }

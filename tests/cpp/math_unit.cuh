@@ -1,6 +1,7 @@
 // The functions of core/math.cuh and core/vec.cuh, element by element.
 #include <wavejit/core/math.cuh>
 #include <wavejit/core/vec.cuh>
+#include <wavejit/num/silu.cuh>
 
 namespace wavejit {
 
@@ -24,6 +25,14 @@ __device__ __forceinline__ float apply(int function, float x, float y) {
     case 3: return maximum(x, y);
     case 4: return minimum(x, y);
     case 6: return softplus(x);
+    case 10: return inverse_square_root(x);
+    case 11: return 1.0f / square_root(x);
+    case 7: return reciprocal(x);
+    case 8: return silu_times(x, y);
+    case 9: return plain_silu_times(x, y);
+    case 224: return divided_by<224>(x);
+    case 240: return divided_by<240>(x);
+    case 448: return divided_by<448>(x);
     default: return to_float(to_bfloat16(x));
   }
 }

@@ -319,6 +319,12 @@ def test_fp4(device: str) -> None:
     assert encode(device, floats([NAN, 0xFFC00000, 0x7F800001]), 8).tolist() == [7, 7, 7]
 
 
+def test_fp4_of_every_bfloat16(device: str) -> None:
+    """The shorter way with every scale on a GPU, with every 61st pair of the two on the CPU."""
+    count, step = 254 << 16, 1 if device == "cuda" else 61
+    assert differences(device, 9, 0, count // step, step) == 0
+
+
 def test_fp4_over_all_inputs(device: str) -> None:
     """Every float on a GPU; every 60013th on the CPU."""
     step = 1 if device == "cuda" else 60013

@@ -15,7 +15,8 @@ from wavejit.testing import assert_same_bytes, inputs
 
 EXPORTS = ("one", "two", "narrow")
 EXPONENTIAL, WEIGHT, CANONICAL, MAXIMUM, MINIMUM = range(5)
-SOFTPLUS = 6
+SOFTPLUS, RECIPROCAL, SILU, PLAIN_SILU = range(6, 10)
+INVERSE_ROOT, PLAIN_INVERSE_ROOT = 10, 11
 CHUNK = 1 << 22
 QUIET_NAN = 0x7FC00000
 LEAST_NORMAL = 2.0**-126
@@ -159,6 +160,44 @@ def test_softmax_weight(device: str) -> None:
     assert (weights.double().numpy() <= np.maximum(exact * (1 + 2e-6), 2.0**-142)).all()
 
 
+# -- quotients without a branch --------------------------------------------------------------------
+
+
+def fractions() -> Iterator[Any]:
+    """Every fp32 from 1 to 2, and the same at other exponents from 2^-90 to 2^90."""
+    for start in range(0, 1 << 23, CHUNK):
+        fraction = np.arange(start, start + CHUNK, dtype=np.uint32)
+        yield floats(fraction | np.uint32(127 << 23))
+        yield floats(fraction | (37 + fraction % 181) << np.uint32(23))
+
+
+def test_reciprocal_of_every_fraction(device: str) -> None:
+    for x in fractions():
+        assert_same_bytes(apply(device, RECIPROCAL, x), torch.from_numpy(np.float32(1) / x.numpy()))
+
+
+@pytest.mark.parametrize("divisor", [448, 240, 224])
+def test_divided_by_of_every_fraction(device: str, divisor: int) -> None:
+    for x in fractions():
+        expected = torch.from_numpy(x.numpy() / np.float32(divisor))
+        assert_same_bytes(apply(device, divisor, x), expected)
+    ends = torch.tensor([1e-10, 1e-4, torch.finfo(torch.float32).max])
+    expected = torch.from_numpy(ends.numpy() / np.float32(divisor))
+    assert_same_bytes(apply(device, divisor, ends), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_shorter_silu_of_every_gate(device: str, dtype: Any) -> None:
+    """All numbers of the dtype up to 64: the same bits as the plain formula, signs of zeros too."""
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype).float()
+    gate = every[every.abs() <= 64]
+    ones = torch.ones_like(gate)
+    for up in (ones, -ones, inputs.normal(1, gate.shape, 3.0).to(dtype).float(), 0 * ones):
+        expected = apply(device, SILU, gate, up)
+        assert_same_bytes(apply(device, PLAIN_SILU, gate, up), expected)
+        assert_same_bytes(apply("cpu", SILU, gate, up), expected)
+
+
 # -- conversions -----------------------------------------------------------------------------------
 
 
@@ -224,3 +263,27 @@ def test_softplus_over_its_range(device: str) -> None:
     special = apply(device, SOFTPLUS, torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0]))
     assert special[0] == torch.inf and special[1] == 0 and special[2].isnan()
     assert special[3] == special[4] == torch.tensor(2.0).log()
+
+
+def test_inverse_square_root(device: str) -> None:
+    """Of floats of every size, as numpy's root and quotient."""
+    x = floats(np.random.default_rng(5).integers(0, 0x7F800001, 1 << 20, dtype=np.uint32))
+    x[:3] = torch.tensor([0.0, float("inf"), 1e-45])
+    with np.errstate(divide="ignore"):
+        expected = np.float32(1) / np.sqrt(x.numpy())
+    assert_same_bytes(apply(device, INVERSE_ROOT, x), torch.from_numpy(expected))
+
+
+def test_inverse_square_root_of_every_float() -> None:
+    """platform::kInverseRootProven may name an architecture only after this passed on it."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    module, step = cpp_unit.load("math_unit", "cuda", *EXPORTS), 1 << 26
+    for start in range(0, 0x7F800000, step):
+        x = torch.arange(start, start + step, dtype=torch.int32, device="cuda").view(torch.float32)
+        ours, plain = torch.empty_like(x), torch.empty_like(x)
+        module.one(x, ours, INVERSE_ROOT)
+        module.one(x, plain, PLAIN_INVERSE_ROOT)
+        ordinary = plain == plain
+        assert torch.equal(ours.view(torch.int32)[ordinary], plain.view(torch.int32)[ordinary])
+        assert bool(ours[~ordinary].isnan().all())

@@ -3,6 +3,7 @@ them, a few kernels for each other one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,15 @@ UNITS = [
 ]
 
 
-@pytest.mark.parametrize(("arch", "spec"), UNITS)
+# Checked builds of every kernel, each for one of the four.
+CHECKED = [
+    pytest.param(arch, replace(instances(arch, module)[0], checked=True), id=f"{arch}-{name}")
+    for index, (name, module) in enumerate(modules().items())
+    for arch in KERNELS[index % 4 : index % 4 + 1]
+]
+
+
+@pytest.mark.parametrize(("arch", "spec"), [*UNITS, *CHECKED])
 def test_compiles(arch: str, spec: object) -> None:
     tiny.require_compiler(arch)
     event = api.warm(spec, arch)  # type: ignore[arg-type]

@@ -70,6 +70,20 @@ def queries(device: str, bad: bool, eps: float | None = 1e-6) -> list[Any]:
     return [wavejit.q_norm_rope(q, angles(100, device), positions, eps=eps, out=out)]
 
 
+def queries_and_keys(device: str, bad: bool) -> list[Any]:
+    """Positions are looked at for every query, also of a row that goes nowhere."""
+    cache = LAYOUT.empty(SLOTS, device=device)
+    loc = integers([1, -1, 2, SLOTS if bad else 3, 4])
+    positions = integers([0, -77, 99, 1000, -3] if bad else [0, 7, 99, 50, 3])
+    q = inputs.normal(3, (5, 3, 512)).bfloat16().to(device)
+    kv, weight = inputs.normal(1, (5, 512)).bfloat16(), inputs.normal(2, (512,))
+    given = kv.to(device), weight.to(device), angles(100, device), positions.to(device)
+    out = wavejit.qk_norm_rope_store(
+        q, *given, loc.to(device), cache, q_eps=1e-6, kv_eps=1e-6, layout=LAYOUT
+    )
+    return [out, cache]
+
+
 def rotated(device: str, bad: bool) -> list[Any]:
     return queries(device, bad, None)
 

@@ -19,6 +19,13 @@ CASES: dict[str, tuple[calls.Call, Expected]] = {
         },
     ),
     "queries": (calls.queries, {("q_norm_rope", "positions"): (2, 1, 100)}),
+    "queries-and-keys": (
+        calls.queries_and_keys,
+        {
+            ("qk_norm_rope_store", "positions"): (3, 1, -77),
+            ("qk_norm_rope_store", "location"): (1, 3, 128),
+        },
+    ),
     "queries-rotated": (calls.rotated, {("q_rope_inplace", "positions"): (2, 1, 100)}),
     "indexer-queries": (calls.indexer_queries, {("q_indexer", "positions"): (2, 1, calls.HUGE)}),
     "indexer-queries-many": (

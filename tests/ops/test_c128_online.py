@@ -111,9 +111,12 @@ def test_commits_of_any_value(device: str) -> None:
         box = guarded(before, device=device, name="state")
         slots, banks, seqs = (torch.tensor([v], device=device) for v in (slot, bank, 5))
         wavejit.compress_online_commit(box.tensor, slots, seqs, banks, bank_rows=6)
-        expected = before.clone()
+        expected, defined = before.clone(), before.clone()
         if 0 <= slot < 6 and 1 <= bank < 3:
             expected[slot] = before[slot + 6 * bank]
+        given = (tensor.cpu() for tensor in (slots, seqs, banks))
+        reference.compress_online_commit(defined, *given, bank_rows=6)
+        assert_same_bytes(defined, expected, f"reference of slot {slot}, bank {bank}")
         check_guards(box)
         assert_same_bytes(box.tensor, expected, f"slot {slot}, bank {bank}")
 

@@ -126,9 +126,9 @@ def test_wide_plans_give_the_same_bytes(device: str) -> None:
         assert_same_bytes(wide.chunk(extends, wide=True), narrow.chunk(extends), "out")
 
 
-def test_more_than_65536_tokens(device: str) -> None:
+def test_two_hundred_thousand_tokens(device: str) -> None:
     """Wide ragged ids reach the last rows of the batch."""
-    tokens = 65536 + 40
+    tokens = 200_000
     rows = inputs.normal(9, (40, 256)).repeat(tokens // 40 + 1, 1)[:tokens]
     out = wavejit.compress(
         torch.zeros(2, 4, 256, device=device),
@@ -139,9 +139,32 @@ def test_more_than_65536_tokens(device: str) -> None:
         ratio=4,
     ).cpu()
     assert out.shape == (tokens // 4, 64)
-    for i in (1, 16383, 16384, tokens // 4 - 1):
+    for i in (1, 16383, 16384, 16385, 40_000, tokens // 4 - 1):
         value, scale = entry(rows[4 * i - 4 : 4 * i + 4].double().numpy(), random_ape(64).numpy())
         assert (np.abs(out[i].numpy() - value) <= 2e-5 * scale).all(), i
+
+
+def test_five_thousand_requests(device: str) -> None:
+    """One step in which every third request ends its second group."""
+    count, dim = 5000, 64
+    seqs = torch.where(torch.arange(count) % 3 == 0, 8, 5 + torch.arange(count) % 3)
+    pool = inputs.normal(1, (100, 4, 4 * dim)).repeat(101, 1, 1)[: 2 * count + 1].contiguous()
+    given, ape = inputs.normal(2, (count, 4 * dim)), random_ape(dim)
+    plan = wavejit.compress_plan_decode(
+        4, torch.arange(count).to(device), seqs.to(device), scheme=wavejit.RequestRing(8)
+    )
+    state, out = pool.to(device), torch.full((count, dim), -77.0, device=device)
+    arguments = (given.to(device), ape.to(device), plan)
+    wavejit.compress(state, *arguments, head_dim=dim, ratio=4, out=out)
+    pool.view(-1, 4 * dim)[torch.arange(count) * 8 + seqs - 1] = given
+    assert_same_bytes(state, pool, "state")
+    out = out.cpu()
+    assert (out[seqs != 8] == -77).all()
+    rows = pool[:-1].view(count, 8, 4, dim)[seqs == 8].double()
+    values = torch.cat((rows[:, :4, 0], rows[:, 4:, 1]), dim=1)
+    scores = torch.cat((rows[:, :4, 2], rows[:, 4:, 3]), dim=1) + ape.double()
+    expected = (torch.softmax(scores, dim=1) * values).sum(dim=1)
+    torch.testing.assert_close(out[seqs == 8].double(), expected, rtol=2e-5, atol=2e-5)
 
 
 # -- order ---------------------------------------------------------------------------------------

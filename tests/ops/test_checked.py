@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from plan_loop import C_ROW, D_ROW, as_plan, paged_ring
 
 import wavejit
 from wavejit import DecodePlan, PrefillPlan
+from wavejit.jit.render import TEMPLATES
 from wavejit.testing import assert_same_bytes, inputs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "jit"))
@@ -51,6 +53,25 @@ def test_a_report_and_the_same_bytes(device: str, name: str) -> None:
         assert len(match) == 1, (kernel, index, list(said))
         assert (match[0].count, match[0].row, match[0].value) == (count, row, value), match[0]
     assert len(found) == len(expected), [str(report) for report in found]
+
+
+WITHOUT_INDICES = {
+    "convert_cache",
+    "fp8_decode",
+    "fp8_encode",
+    "rmsnorm_fp8_quant",
+    "rope_table",
+    "softmax_pool",
+}
+
+
+def test_every_kernel_that_takes_indices_is_among_the_cases() -> None:
+    expected = {kernel for _, said in CASES.values() for kernel, _ in said}
+    for name in wavejit.kernels():
+        text = (TEMPLATES / f"{name}.cuh.j2").read_text()
+        launched = re.findall(r"WAVEJIT_(?:KERNEL|RESIDENT)\((\w+)", text)
+        covered = any(kernel.startswith(tuple(expected)) for kernel in launched)
+        assert covered != (name in WITHOUT_INDICES), name
 
 
 def test_every_report_is_read_once(device: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from compress_world import World, random_ape, random_rows
 
 import wavejit
+from wavejit.layouts import FlashMLA
 from wavejit.testing import assert_same_bytes, inputs
 
 LENGTH = 4000
@@ -59,6 +60,51 @@ def test_four_thousand_tokens_however_cut(device: str, ratio: int, paged: bool) 
             total, cut = total + max(sizes[cut], 1), cut + 1
         pieces = served(device, ratio, paged, sizes[:cut])
         assert_same_bytes(pieces, whole, f"pieces of less than {most}")
+
+
+@pytest.mark.parametrize("ratio, length", [(4, 700), (128, 900)])
+def test_the_cache_however_cut(device: str, ratio: int, length: int) -> None:
+    """compress_store in one piece, in random pieces and token by token: one cache."""
+    layout, ring = FlashMLA(64, "fn"), wavejit.RequestRing(2 * ratio)
+    width, dim = (4 if ratio == 4 else 2) * 512, 512
+    given, ape = random_rows(dim, ratio)[:length].to(device), random_ape(dim, ratio).to(device)
+    slot, places = torch.tensor([1], device=device), inputs.permutation(7, length).to(device)
+    store = {
+        "norm_weight": inputs.normal(5, (dim,)).to(device),
+        "eps": 1e-6,
+        "freqs_cis": inputs.uniform(6, (length, 64), -1, 1).to(device),
+        "layout": layout,
+    }
+
+    def served(sizes: list[int]) -> Any:
+        cache = layout.empty(length, device=device)
+        state = torch.zeros(4, ratio, width, device=device)
+        at = 0
+        for size in sizes:
+            end = at + max(size, 1)
+            seq, extend = torch.tensor([end]), torch.tensor([end - at])
+            plan: Any = wavejit.compress_plan_decode(ratio, slot, seq.to(device), scheme=ring)
+            if size:
+                plan = wavejit.compress_plan_prefill(
+                    ratio, slot, seq, extend, scheme=ring, num_q_tokens=end - at
+                )
+            rows = (state, given[at:end], ape, plan)
+            where = {"out_loc": places[at:end], "cache": cache, **store}
+            wavejit.compress_store(*rows, head_dim=dim, ratio=ratio, **where)
+            at = end
+        assert at == length
+        return cache
+
+    whole = served([length])
+    assert int(whole.count_nonzero()) > 500 * (length // ratio)
+    assert_same_bytes(served([0] * length), whole, "token by token")
+    sizes, total = [], 0
+    for size in inputs.integers(3, (length,), 0, 90).tolist():
+        sizes.append(min(size, length - total) if size else 0)
+        total += max(sizes[-1], 1)
+        if total >= length:
+            break
+    assert_same_bytes(served(sizes), whole, "in pieces")
 
 
 @pytest.mark.parametrize("paged", [True, False])

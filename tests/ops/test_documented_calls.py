@@ -39,6 +39,10 @@ SIGNATURES: dict[str, tuple[str, str]] = {
         "kv weight freqs_cis positions out_loc cache",
         "eps page_size layout",
     ),
+    "qk_norm_rope_store": (
+        "q kv kv_weight freqs_cis positions out_loc cache",
+        "q_eps kv_eps page_size layout out",
+    ),
     "q_indexer_rope_hadamard_quant": ("q weight weight_scale freqs_cis positions", "out"),
     "rmsnorm_fp8_quant": ("x weight eps", "group_size scale_format scale_layout out"),
     "rope_inplace": ("q k freqs_cis positions", "inverse"),
@@ -90,8 +94,28 @@ def _arguments() -> dict[str, Any]:
         "latent": FlashMLA(5, "fn").empty(20).numpy(),
         "fp4": IndexerFp4(5).empty(20).numpy(),
         "codes": np.arange(256, dtype=np.uint8),
+        "logits": inputs.normal(6, (6, 16)).numpy(),
+        "tid2eid": inputs.integers(7, (9, 4), 0, 16).int().numpy(),
+        "ids": inputs.integers(8, (6, 4), 0, 16).int().numpy(),
+        "slots": np.arange(6),
+        "pooled": np.zeros((6, 128), dtype=np.float32),
+        "lengths": np.array([4, 8, 5, 12, 4, 7]),
+        "state": inputs.normal(9, (12, 4, 512)).numpy(),
+        "rows": inputs.normal(10, (6, 512)).numpy(),
+        "ape": inputs.normal(11, (8, 128)).numpy(),
+        "candidates": inputs.normal(12, (3, 8, 64)).numpy(),
         "floats": np.zeros((6, 512), dtype=np.float32),
     }
+
+
+def _plan(a: dict[str, Any]) -> Any:
+    slots = a["lengths"] * 0 + a["slots"]
+    return wavejit.compress_plan_decode(4, slots, a["lengths"], scheme=wavejit.RequestRing(8))
+
+
+def _finishing(a: dict[str, Any]) -> dict[str, Any]:
+    given = {"norm_weight": a["weight"][:128], "freqs_cis": a["table"], "out_loc": a["loc"]}
+    return {**given, "ratio": 4, "eps": 1e-6, "cache": a["fp4"], "layout": _FP4}
 
 
 Call = Callable[[dict[str, Any]], Any]
@@ -115,6 +139,21 @@ CALLS: dict[str, Call] = {
     "norm_rope_inplace": lambda a: wavejit.norm_rope_inplace(
         a["x"], a["weight"], a["table"], a["positions"], eps=1e-6
     ),
+    "hash_topk": lambda a: wavejit.hash_topk(a["logits"], a["loc"], a["tid2eid"]),
+    "mask_topk_ids": lambda a: wavejit.mask_topk_ids(a["ids"], 2),
+    "topk_page_table": lambda a: wavejit.topk_page_table(
+        a["logits"], a["lengths"], a["ids"], 2, page_size=4
+    ),
+    "softmax_pool": lambda a: wavejit.softmax_pool(a["candidates"], 32),
+    "compress": lambda a: wavejit.compress(
+        a["state"], a["rows"], a["ape"], _plan(a), head_dim=128, ratio=4, out=a["pooled"]
+    ),
+    "compress_norm_rope_store": lambda a: wavejit.compress_norm_rope_store(
+        a["keys"], _plan(a), **_finishing(a)
+    ),
+    "compress_store": lambda a: wavejit.compress_store(
+        a["state"], a["rows"], a["ape"], _plan(a), head_dim=128, **_finishing(a)
+    ),
     "silu_mul_quant": lambda a: wavejit.silu_mul_quant(
         a["gates"], a["counts"], group_size=128, scale_format="fp32", limit=None, flavour="fn"
     ),
@@ -134,7 +173,7 @@ def test_tensors_of_another_library(name: str) -> None:
         made = [[part[0] for part in parts] for parts in made]
     for one, other in zip(*made, strict=True):
         assert_same_bytes(one, other)
-    for key in ("latent", "fp4", "x", "heads", "floats"):
+    for key in ("latent", "fp4", "x", "heads", "floats", "ids", "state", "pooled"):
         assert_same_bytes(torch.from_numpy(theirs[key]), ours[key], key)
 
 
@@ -161,6 +200,9 @@ GROUPS: dict[str, Any] = {"group_size": 128, "scale_format": "fp32"}
 NO_FLAVOUR = "flavour: expected one of fn, fnuz, got "
 NO_TENSOR = "out: expected a torch tensor, got "
 REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
+    ("compress", (X, X, X, None), {"head_dim": 128, "ratio": 4}, TypeError, "plan: expected what"),
+    ("compress", (X, 3, X, None), {"head_dim": 128, "ratio": 4}, TypeError, "kv_input: expected a"),
+    ("softmax_pool", ([X], 32), {}, TypeError, "kv_score: expected a torch tensor, got list"),
     ("store_cache", (Unshareable(), CACHE, LOC), LAYOUT, TypeError, "x: torch cannot share this"),
     ("load_cache", (CACHE, LOC[1]), LAYOUT, ValueError, r"loc: expected a vector .*shape \[\]"),
     ("load_cache", (CACHE, LOC), {**LAYOUT, "out": 3}, TypeError, NO_TENSOR + "int"),

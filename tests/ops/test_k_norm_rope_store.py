@@ -167,7 +167,7 @@ def test_wrong_arguments() -> None:
         (0, kv.float(), {}, ValueError, "kv dtype: expected one of bfloat16, float16"),
         (1, weight[:500], {}, ValueError, "weight: "),
         (2, table[:, :16], {}, ValueError, "freqs_cis: "),
-        (2, table[:0], {}, ValueError, "freqs_cis: expected at least one row"),
+        (2, table[:0], {}, ValueError, "freqs_cis: expected at least one position"),
         (3, positions[:2], {}, ValueError, "positions: "),
         (3, positions.float(), {}, TypeError, "positions: wrong dtype"),
         (5, cache[:, :100], {}, ValueError, r"cache: FlashMLA.*\[1, 100\]"),

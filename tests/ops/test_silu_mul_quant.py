@@ -70,6 +70,23 @@ def test_the_limit(device: str, dtype: Any) -> None:
     assert not torch.equal(limited, free)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("limit", [None, 10.0])
+def test_16_bits_take_a_shorter_way_to_the_same_bytes(
+    device: str, dtype: Any, limit: float | None
+) -> None:
+    """fp32 with the same values takes the plain one: every gate, outliers, any bits."""
+    gate = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype).view(128, 512)
+    up = inputs.normal(1, (128, 512), 30.0).to(dtype)
+    up[::16] = inputs.any_float(2, (8, 512)).to(dtype)
+    x = torch.cat((gate[torch.randperm(128, generator=torch.Generator().manual_seed(1))], up), 1)
+    options: dict[str, Any] = {"flavour": "fn", "limit": limit}
+    short = wavejit.silu_mul_quant(x.to(device), **options)
+    plain = wavejit.silu_mul_quant(x.float().to(device), **options)
+    assert_same_bytes(short[0].view(torch.uint8), plain[0].view(torch.uint8))
+    assert_same_bytes(short[1], plain[1])
+
+
 def test_many_experts_and_counts_of_any_value(device: str) -> None:
     x = inputs.normal(1, (384, 2, 256), 2.0).to(torch.bfloat16)
     counts = inputs.integers(2, (384,), -1, 4)
@@ -130,6 +147,7 @@ def test_wrong_arguments() -> None:
         ((x, counts), {"scale_format": "fp16"}, ValueError, "scale_format"),
         ((x, counts), {"scale_layout": "tile"}, ValueError, "scale_layout"),
         ((x, counts), {"limit": 0}, ValueError, "limit"),
+        ((x, counts), {"limit": 1e-60}, ValueError, "limit: expected a number above 0"),
         ((x, counts), {"flavour": "e5m2"}, ValueError, "flavour"),
         ((x[..., :384], counts), {}, ValueError, "x"),
         ((x, counts), {"scale_format": "ue8m0", "scale_layout": "col"}, ValueError, "512 columns"),

@@ -161,10 +161,13 @@ __device__ __forceinline__ RowCodes<Layout, kItems> encode_row(const Tile<kItems
 // lane of the row must call it, with the same `loc`, which may be any number: nothing is written
 // where the cache does not hold it. Where all lanes of a wave call it, whatever their `loc`, kWho
 // may say so. The quantised dims are taken as they are: a kernel whose rules
-// say that they are rounded to bf16 first does that itself (round_through<bfloat16>).
-template <class Layout, class Rules, Together kWho = Together::kGroup, int kItems>
-__device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64_t loc, int lane,
-                                          const Tile<kItems>& row, Site at = Site::here()) {
+// say that they are rounded to bf16 first does that itself (round_through<bfloat16>). `wide` gives
+// the tile of a lane whose dims stay bf16; it is asked last, when the others have what they
+// exchange.
+template <class Layout, class Rules, Together kWho, int kItems, class Wide>
+__device__ __forceinline__ void store_row_with(const CachePages<Layout>& cache, int64_t loc,
+                                               int lane, const Tile<kItems>& row, const Wide& wide,
+                                               Site at = Site::here()) {
   const bool held = cache.holds(loc);
   if (kWho == Together::kGroup && !held) return;
   const int dim = lane * kItems;
@@ -181,8 +184,13 @@ __device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64
     }
   }
   if constexpr (Layout::kQuantised < Layout::kDims) {
-    if (held) store_items(cache.wide(slot, loc, dim), row);
+    if (held) store_items(cache.wide(slot, loc, dim), wide());
   }
+}
+template <class Layout, class Rules, Together kWho = Together::kGroup, int kItems>
+__device__ __forceinline__ void store_row(const CachePages<Layout>& cache, int64_t loc, int lane,
+                                          const Tile<kItems>& row, Site at = Site::here()) {
+  store_row_with<Layout, Rules, kWho>(cache, loc, lane, row, [&] { return row; }, at);
 }
 
 // A lane's part of a stored row before it is decoded, so that several can be on their way.

@@ -10,9 +10,12 @@ struct FetchedInteger {
   uint32_t high;
   bool is_64;
 
+  // The upper half of the value.
+  __device__ __forceinline__ uint32_t above() const {
+    return is_64 ? high : static_cast<uint32_t>(static_cast<int32_t>(low) >> 31);
+  }
   __device__ __forceinline__ int64_t value() const {
-    const uint32_t above = is_64 ? high : static_cast<uint32_t>(static_cast<int32_t>(low) >> 31);
-    return static_cast<int64_t>(uint64_t{above} << 32 | low);
+    return static_cast<int64_t>(uint64_t{above()} << 32 | low);
   }
 };
 
@@ -25,6 +28,10 @@ struct Integers {
   }
   __device__ __forceinline__ FetchedInteger fetch_at(const uint32_t* words) const {
     return {words[0], is_64 ? words[1] : 0, is_64};
+  }
+  // Of numbers that no kernel writes meanwhile: on their way from here on.
+  __device__ __forceinline__ FetchedInteger fetch_now_at(const uint32_t* words) const {
+    return {load_now(words), is_64 ? load_now(words + 1) : 0, is_64};
   }
   __device__ __forceinline__ FetchedInteger fetch(int64_t i) const { return fetch_at(address(i)); }
 

@@ -10,6 +10,36 @@ namespace wavejit {
 using platform::maximum;
 using platform::minimum;
 
+// 1 / sqrt(x): the root rounded to nearest, then the quotient.
+__device__ __forceinline__ float inverse_square_root(float x) {
+  if constexpr (platform::kInverseRootProven) {
+    return platform::inverse_root(x);
+  } else {
+    return 1.0f / square_root(x);
+  }
+}
+
+// 1 / x to nearest, for x in [2^-100, 2^100], without the branch of a division. Proven over every
+// fraction (tests/cpp) on the machines whose estimate is taken; the others divide.
+__device__ __forceinline__ float reciprocal(float x) {
+  if constexpr (platform::kReciprocalProven) {
+    const float estimate = platform::reciprocal_estimate(x);
+    return fused_multiply_add(estimate, fused_multiply_add(-x, estimate, 1.0f), estimate);
+  } else {
+    return 1.0f / x;
+  }
+}
+
+// x / kDivisor to nearest, for numbers x from 2^-90 on: what the product lacks comes back by its
+// exact remainder. Proven over every fraction for the largest codes that scales divide by.
+template <int kDivisor>
+__device__ __forceinline__ float divided_by(float x) {
+  constexpr float kBy = static_cast<float>(kDivisor);
+  constexpr float kInverse = 1.0f / kBy;
+  const float quotient = x * kInverse;
+  return fused_multiply_add(fused_multiply_add(-kBy, quotient, x), kInverse, quotient);
+}
+
 // 2^n as a factor, for n in [-126, 127].
 __device__ __forceinline__ float power_of_two(int n) {
   return bit_cast<float>(static_cast<uint32_t>(n + 127) << 23);

@@ -102,6 +102,17 @@ __device__ __forceinline__ Pieces<kSize, T> load_pieces_once(const T* address) {
   }
   return pieces;
 }
+// Read by many, by nobody written meanwhile, and on their way from here on.
+template <int kSize, class T>
+__device__ __forceinline__ Pieces<kSize, T> load_pieces_now(const T* address) {
+  Pieces<kSize, T> pieces;
+  constexpr int kEach = Pieces<kSize, T>::kEach;
+#pragma unroll
+  for (int i = 0; i < kSize / kEach; ++i) {
+    pieces.values[i] = load_now(reinterpret_cast<const Vec<T, kEach>*>(address) + i);
+  }
+  return pieces;
+}
 // Read by many, or written by this kernel too.
 template <int kSize, class T>
 __device__ __forceinline__ Pieces<kSize, T> load_pieces(const T* address) {

@@ -80,4 +80,12 @@ struct alignas(sizeof(T) * kCount) Vec {
   T values[kCount];
 };
 
+// A vector as one access, which compilers otherwise take apart where its elements are halves.
+template <class T, int kCount>
+__device__ __forceinline__ void store_vector(T* address, const Vec<T, kCount>& value) {
+  using Words = Vec<uint32_t, static_cast<int>(sizeof(T)) * kCount / 4>;
+  static_assert(sizeof(Words) == sizeof(value));
+  store_whole(reinterpret_cast<Words*>(address), bit_cast<Words>(value));
+}
+
 }  // namespace wavejit

@@ -1,6 +1,7 @@
 // Heads among the arguments of a call.
 #pragma once
 #include <wavejit/host/arguments.h>
+#include <wavejit/core/divisor.cuh>
 #include <wavejit/core/heads.cuh>
 
 namespace wavejit::host {
@@ -12,6 +13,10 @@ struct HeadsShape {
   int vector;      // elements of one access
   bool is_output;  // two elements must not share their memory
 };
+inline HeadsShape as_output(HeadsShape shape) {
+  shape.is_output = true;
+  return shape;
+}
 
 // Whether no element lies on another: the outer of the two dims steps over all of the inner one.
 inline bool heads_are_apart(const DLTensor& given) {
@@ -31,6 +36,14 @@ bool same_strides(const Heads<T>& a, const Heads<U>& b, int64_t tokens, int64_t 
          (heads <= 1 || a.head_stride == b.head_stride);
 }
 
+// Whether out is q; an error where it has q's address and other strides.
+template <class T, class U>
+bool is_in_place(const Heads<T>& q, const Heads<U>& out, int64_t tokens, int64_t heads) {
+  if (tokens == 0 || heads == 0 || q.data != out.data) return false;
+  if (same_strides(q, out, tokens, heads)) return true;
+  fail("ValueError", "out: expected q itself or other memory, got q's with other strides");
+}
+
 inline void at_most_32_bits(const char* what, int64_t count) {
   if (count > 0x7fffffff) {
     fail("ValueError", "%s: expected at most 2^31 - 1, got %lld: split the batch", what,
@@ -41,6 +54,21 @@ inline void at_most_32_bits(const char* what, int64_t count) {
 inline void some_positions(int64_t rows) {
   if (rows == 0) fail("ValueError", "freqs_cis: expected at least one position, got none");
 }
+inline uint32_t last_position(int64_t rows) {
+  some_positions(rows);
+  at_most_32_bits("freqs_cis: positions", rows);
+  return static_cast<uint32_t>(rows - 1);
+}
+
+// The counts of a batch of heads, neither of them 0 (norm/heads.cuh).
+template <class Batch>
+void count_heads(Batch& batch, int64_t tokens, int64_t heads) {
+  at_most_32_bits("q: tokens times heads", tokens * heads);
+  batch.rows = static_cast<uint32_t>(tokens * heads);
+  batch.heads = static_cast<uint32_t>(heads);
+  batch.by_heads = divisor_of(batch.heads);
+}
+inline int64_t blocks_of(int64_t entries, int64_t each) { return (entries + each - 1) / each; }
 
 template <class Element>
 Heads<Element> heads_argument(Arguments& arguments, const char* name, OnDevice& device,
@@ -64,6 +92,31 @@ Heads<Element> heads_argument(Arguments& arguments, const char* name, OnDevice& 
   const bool dense = !given.strides;
   return {static_cast<Element*>(data), dense ? given.shape[1] * shape.dim : given.strides[0],
           dense ? shape.dim : given.strides[1]};
+}
+
+// Partial results [splits, tokens, heads, dim], as many of them as will be summed; `stride` becomes
+// the elements from one to the next.
+template <class Partial>
+Heads<const Partial> partial_heads_argument(Arguments& arguments, const char* name,
+                                            OnDevice& device, Size& splits, const HeadsShape& shape,
+                                            int64_t& stride) {
+  Size token_stride{"token stride"}, head_stride{"head stride"}, split_stride{"split stride"};
+  const DLTensor& given = arguments.tensor(name);
+  const void* data = TensorMatcher(splits, shape.tokens, shape.heads, shape.dim)
+                         .strides(split_stride, token_stride, head_stride, 1)
+                         .template dtype<Partial>()
+                         .device(device)
+                         .alignment(16)
+                         .verify(given, name);
+  if (splits.value < 1 || splits.value > 0x7fffffff) {
+    fail("ValueError", "%s: expected at least one partial result, got %lld", name,
+         static_cast<long long>(splits.value));
+  }
+  const int64_t row = shape.dim, token = given.shape[2] * row;
+  const bool dense = !given.strides;
+  stride = dense ? given.shape[1] * token : given.strides[0];
+  return {static_cast<const Partial*>(data), dense ? token : given.strides[1],
+          dense ? row : given.strides[2]};
 }
 
 }  // namespace wavejit::host

@@ -80,6 +80,8 @@ void set_reports(Params& params, IndexRecord* records) {
   if constexpr (requires { params.step; }) set_reports(params.step, records);
   if constexpr (requires { params.chunk; }) set_reports(params.chunk, records);
   if constexpr (requires { params.finish; }) set_reports(params.finish, records);
+  if constexpr (requires { params.keys; }) set_reports(params.keys, records);
+  if constexpr (requires { params.queries; }) set_reports(params.queries, records);
   if constexpr (requires { params.scheme; }) set_reports(params.scheme, records);
 }
 template <class Params>

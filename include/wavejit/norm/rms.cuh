@@ -81,9 +81,30 @@ __device__ __forceinline__ float wide_row_sum(const float (&lane_sums)[kPasses],
   return row_sum<kGroupSize>(kMany ? even + odd : even, at);
 }
 
+// Of a row that a block's kThreads lanes hold in one part each, through one float a group of them.
+// Every lane of the block must call it, once.
+template <int kThreads>
+__device__ __forceinline__ float block_row_sum(float lane_sum,
+                                               float (&partials)[kThreads / kGroupSize],
+                                               Site at = Site::here()) {
+  constexpr int kGroups = kThreads / kGroupSize;
+  const float found = row_sum<kGroupSize>(lane_sum, at);
+  if (thread_x() % kGroupSize == 0) partials[thread_x() / kGroupSize] = found;
+  sync_block(at);
+  float sums[kGroups];
+#pragma unroll
+  for (int g = 0; g < kGroups; ++g) sums[g] = partials[g];
+#pragma unroll
+  for (int step = 1; step < kGroups; step *= 2) {
+#pragma unroll
+    for (int g = 0; g < kGroups; g += 2 * step) sums[g] = sums[g] + sums[g + step];
+  }
+  return sums[0];
+}
+
 template <int kDim>
 __device__ __forceinline__ float inverse_rms(float sum, float eps) {
-  return 1.0f / square_root(sum / static_cast<float>(kDim) + eps);
+  return inverse_square_root(sum / static_cast<float>(kDim) + eps);
 }
 
 // Without weights: y[d] = x[d] * r.

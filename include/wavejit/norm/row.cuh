@@ -21,51 +21,103 @@ struct RowShape {
 };
 
 // The elements as they lie in memory.
-template <class Element, int kDim>
+template <class Element_, int kDim_>
 struct RawRow {
+  using Element = Element_;
+  static constexpr int kDim = kDim_;
   using Shape = RowShape<Element, kDim>;
   using Piece = Vec<Element, Shape::kItems>;
+  static constexpr bool kIsWide = false;
   Piece pieces[Shape::kPieces];
+
+  __device__ __forceinline__ Tile<Shape::kItems> piece(int p) const { return widen(pieces[p]); }
 };
 
-// Of memory that this kernel may write too.
+// The same places with values that are still fp32.
+template <class Element_, int kDim_>
+struct WideRow {
+  using Element = Element_;
+  static constexpr int kDim = kDim_;
+  using Shape = RowShape<Element, kDim>;
+  static constexpr bool kIsWide = true;
+  Tile<Shape::kItems> pieces[Shape::kPieces];
+
+  __device__ __forceinline__ const Tile<Shape::kItems>& piece(int p) const { return pieces[p]; }
+};
+
+// A lane's pieces, of memory that this kernel may write too; `first` has the lane's first element.
 template <int kDim, class Element>
-__device__ __forceinline__ RawRow<Element, kDim> load_raw_row(const Element* row, int lane) {
+__device__ __forceinline__ RawRow<Element, kDim> load_row_pieces(const Element* first) {
+  using Raw = RawRow<Element, kDim>;
+  Raw raw;
+#pragma unroll
+  for (int p = 0; p < Raw::Shape::kPieces; ++p) {
+    raw.pieces[p] = reinterpret_cast<const typename Raw::Piece*>(first)[p * Raw::Shape::kLanes];
+  }
+  return raw;
+}
+// The same, on their way from here on.
+template <int kDim, class Element>
+__device__ __forceinline__ RawRow<Element, kDim> load_row_pieces_now(const Element* first) {
   using Raw = RawRow<Element, kDim>;
   Raw raw;
 #pragma unroll
   for (int p = 0; p < Raw::Shape::kPieces; ++p) {
     raw.pieces[p] =
-        reinterpret_cast<const typename Raw::Piece*>(row)[p * Raw::Shape::kLanes + lane];
+        load_now(reinterpret_cast<const typename Raw::Piece*>(first) + p * Raw::Shape::kLanes);
   }
   return raw;
+}
+template <class Element, int kDim>
+__device__ __forceinline__ void store_row_pieces(Element* first, const RawRow<Element, kDim>& raw) {
+  using Raw = RawRow<Element, kDim>;
+#pragma unroll
+  for (int p = 0; p < Raw::Shape::kPieces; ++p) {
+    reinterpret_cast<typename Raw::Piece*>(first)[p * Raw::Shape::kLanes] = raw.pieces[p];
+  }
+}
+template <int kDim, class Element>
+__device__ __forceinline__ RawRow<Element, kDim> load_raw_row(const Element* row, int lane) {
+  return load_row_pieces<kDim>(row + RowShape<Element, kDim>::dim(0, lane));
 }
 template <int kDim, class Element>
 __device__ __forceinline__ void store_raw_row(Element* row, int lane,
                                               const RawRow<Element, kDim>& raw) {
-  using Raw = RawRow<Element, kDim>;
-#pragma unroll
-  for (int p = 0; p < Raw::Shape::kPieces; ++p) {
-    reinterpret_cast<typename Raw::Piece*>(row)[p * Raw::Shape::kLanes + lane] = raw.pieces[p];
-  }
+  store_row_pieces(row + RowShape<Element, kDim>::dim(0, lane), raw);
+}
+
+// The sums of two pieces in the lanes that hold both: their sum in every lane, as by row_sum of
+// each. After the first exchange even lanes go on with the first piece and odd ones with the
+// second.
+template <int kLanes>
+__device__ __forceinline__ float sum_of_two_pieces(float first, float second,
+                                                   Site at = Site::here()) {
+  const bool is_odd = thread_x() % 2 != 0;
+  const float given = wavejit::shuffle_xor<kLanes>(is_odd ? first : second, 1, at);
+  const float sum = reduce_sum<2, kLanes>((is_odd ? second : first) + given, at);
+  return sum + wavejit::shuffle_xor<kLanes>(sum, 1, at);
 }
 
 // 1 / sqrt(mean of the squares + eps), in every lane of the row; all of them must call it.
-template <class Element, int kDim>
-__device__ __forceinline__ float inverse_rms_of(const RawRow<Element, kDim>& raw, float eps,
-                                                Site at = Site::here()) {
-  using Shape = RowShape<Element, kDim>;
+template <class Row>
+__device__ __forceinline__ float inverse_rms_of(const Row& row, float eps, Site at = Site::here()) {
+  using Shape = typename Row::Shape;
   float sums[Shape::kPieces];
+  if constexpr (Shape::kPieces == 2) {
+    const float first = sum_of_squares(row.piece(0)), second = sum_of_squares(row.piece(1));
+    sums[0] = sum_of_two_pieces<Shape::kLanes>(first, second, at);
+  } else {
 #pragma unroll
-  for (int p = 0; p < Shape::kPieces; ++p) {
-    sums[p] = row_sum<Shape::kLanes>(sum_of_squares(widen(raw.pieces[p])), at);
+    for (int p = 0; p < Shape::kPieces; ++p) {
+      sums[p] = row_sum<Shape::kLanes>(sum_of_squares(row.piece(p)), at);
+    }
+#pragma unroll
+    for (int step = 1; step < Shape::kPieces; step *= 2) {
+#pragma unroll
+      for (int p = 0; p + step < Shape::kPieces; p += 2 * step) sums[p] = sums[p] + sums[p + step];
+    }
   }
-#pragma unroll
-  for (int step = 1; step < Shape::kPieces; step *= 2) {
-#pragma unroll
-    for (int p = 0; p + step < Shape::kPieces; p += 2 * step) sums[p] = sums[p] + sums[p + step];
-  }
-  return inverse_rms<kDim>(sums[0], eps);
+  return inverse_rms<Row::kDim>(sums[0], eps);
 }
 
 // The last kRopeDims elements of a row lie in its last piece, in the lanes from kFirstLane on.
@@ -88,6 +140,35 @@ struct RowTail {
     if (lane < kFirstLane) return;
     auto& last = raw.pieces[Shape::kPieces - 1];
     last = narrow<Element>(with_one_nan<Element>(rotate<kInverse>(widen(last), angles)));
+  }
+};
+
+// The same dims shared out among all lanes of the row: lane l has those from l * kItems on. Each
+// then rotates a pair or a few, where the lanes that hold the tail would rotate four times as many
+// while the others wait.
+template <class Element, int kDim, int kRopeDims>
+struct SharedTail {
+  using Shape = RowShape<Element, kDim>;
+  using Tail = RowTail<Element, kDim, kRopeDims>;
+  static constexpr int kItems = kRopeDims / Shape::kLanes;
+  static constexpr int kOwned = Shape::kItems;  // elements of a lane that holds a part of the tail
+  static_assert(kItems * Shape::kLanes == kRopeDims && kItems % 2 == 0 && kItems <= kOwned);
+
+  // From words of kPerWord elements of the last piece's lanes; all lanes of the row must call it.
+  template <int kPerWord, class Word>
+  __device__ __forceinline__ static Vec<Word, kItems / kPerWord> words(
+      const Vec<Word, kOwned / kPerWord>& own, int lane, Site at = Site::here()) {
+    constexpr int kMine = kItems / kPerWord, kOwn = kOwned / kPerWord;
+    Vec<Word, kMine> mine;
+    const int source = Tail::kFirstLane + lane * kItems / kOwned;
+    const int first = lane * kMine % kOwn;
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const Word there =
+          kOwn == kMine ? own.values[i] : shuffle<Shape::kLanes>(own.values[i], source, at);
+      if (i < kMine || first == i - i % kMine) mine.values[i % kMine] = there;
+    }
+    return mine;
   }
 };
 

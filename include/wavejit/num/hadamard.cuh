@@ -14,7 +14,7 @@ inline constexpr int kHadamardSize = 128;
 
 // Lane `lane` of the transform's kLanes, which lie side by side and all take part, has in piece p
 // the kItems elements from (p * kLanes + lane) * kItems on.
-template <int kItems, int kPieces>
+template <Together kWho = Together::kGroup, int kItems, int kPieces>
 __device__ __forceinline__ void hadamard(Tile<kItems> (&x)[kPieces], int lane,
                                          Site at = Site::here()) {
   constexpr int kLanes = kHadamardSize / (kItems * kPieces);
@@ -40,7 +40,7 @@ __device__ __forceinline__ void hadamard(Tile<kItems> (&x)[kPieces], int lane,
     for (int p = 0; p < kPieces; ++p) {
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const float other = shuffle_xor<kLanes, Together::kGroup>(x[p].values[i], offset, at);
+        const float other = shuffle_xor<kLanes, kWho>(x[p].values[i], offset, at);
         x[p].values[i] = fused_multiply_add(x[p].values[i], sign, other);
       }
     }

@@ -46,6 +46,28 @@ __device__ __forceinline__ float group_amax(const Tile<kItems>& tile, Site at = 
   return reduce<Larger, kLanes, 1, kWho>(lane_amax(tile), at);
 }
 
+// The same where a NaN among the values wins. On machines that compare so in one instruction
+// (kNanIsQuick), codes can be made without looking at each value for one: is there none in the
+// group, NanRule::kCode gives the same codes.
+struct LargerOrNan {
+  __device__ __forceinline__ static float combine(float a, float b) {
+    return platform::maximum_or_nan(a, b);
+  }
+};
+template <int kItems>
+__device__ __forceinline__ float lane_amax_or_nan(const Tile<kItems>& tile) {
+  float top = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) {
+    top = platform::maximum_or_nan(top, magnitude(tile.values[i]));
+  }
+  return top;
+}
+template <class Rules>
+struct WithoutNan : Rules {
+  static constexpr NanRule kNan = NanRule::kCode;
+};
+
 // The scale of a group: what its values are multiplied by, and what is stored of it (the byte, or
 // the bits of the fp32).
 struct GroupScale {
@@ -57,8 +79,8 @@ template <bool kFloatScale, class Rules>
 __device__ __forceinline__ GroupScale group_scale(float amax) {
   const float top = maximum(amax, Rules::kAmaxFloor);
   if constexpr (kFloatScale) {
-    const float scale = minimum(top, 0x1.fffffep+127f) / static_cast<float>(Rules::kFp8Max);
-    return {1.0f / scale, bit_cast<uint32_t>(scale)};
+    const float scale = divided_by<Rules::kFp8Max>(minimum(top, 0x1.fffffep+127f));
+    return {reciprocal(scale), bit_cast<uint32_t>(scale)};
   } else {
     const uint32_t e = ue8m0_of_amax<Rules::kFp8Max>(top);
     return {ue8m0_inverse(e), e};

@@ -4,6 +4,7 @@
 // Two products, each rounded, and one sum: no fused operation, so that other code can do the same.
 // A table's row is cos, sin, cos, sin, ... of pairs 0, 1, ...: as many fp32 as rotated dims.
 #pragma once
+#include <wavejit/core/integers.cuh>
 #include <wavejit/core/tile.cuh>
 
 namespace wavejit {
@@ -11,6 +12,13 @@ namespace wavejit {
 // The nearest position that a table of `rows` > 0 has.
 __device__ __forceinline__ int64_t clamp_position(int64_t position, int64_t rows) {
   return position < 0 ? 0 : position >= rows ? rows - 1 : position;
+}
+
+// The same of a table of at most 2^32 rows, the last of which is `last`, in 32-bit operations.
+__device__ __forceinline__ uint32_t clamp_position(const FetchedInteger& position, uint32_t last) {
+  const uint32_t high = position.above();
+  const uint32_t inside = position.low < last ? position.low : last;
+  return high == 0 ? inside : static_cast<int32_t>(high) < 0 ? 0 : last;
 }
 
 // `angles` is the part of the table's row with the dims of the tile.

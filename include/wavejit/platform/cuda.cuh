@@ -1,6 +1,7 @@
 // NVIDIA's device pass. Masks name only the lanes of one group, so groups of a warp may diverge.
 #pragma once
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 
 namespace wavejit {
 
@@ -160,6 +161,9 @@ __device__ __forceinline__ uint32_t group_sum(uint32_t value) {
   return value;
 #endif
 }
+// Into [0, 1]; no NaN.
+__device__ __forceinline__ float saturate(float value) { return __saturatef(value); }
+inline constexpr bool kNanIsQuick = __CUDA_ARCH__ >= 800;
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   float result;
@@ -224,8 +228,112 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
 #endif
   return pair;
 }
+
+// 1 / x but for the last places. That it becomes the nearest float by the steps of core/math.cuh
+// has been proven on the architectures named here by tests/cpp/test_math.py.
+inline constexpr bool kReciprocalProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ float reciprocal_estimate(float x) {
+  float estimate;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
+  return estimate;
+}
+
+// Four of the bytes of a (0 to 3) and b (4 to 7), the lowest first: a digit of the selector each.
+template <uint32_t kSelector>
+__device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
+  return __byte_perm(a, b, kSelector);
+}
+
+// Two bf16 or fp16 in a word; a NaN wins against a number. What has the larger magnitude comes back
+// with any sign.
+inline constexpr bool kHasPairs = __CUDA_ARCH__ >= 900;
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("min.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
+}
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_maximum(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
+}
+template <bool kIsBf16>
+__device__ __forceinline__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kIsBf16) {
+    asm("max.NaN.xorsign.abs.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("max.NaN.xorsign.abs.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
+#endif
+  return a;
+}
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
+
+namespace platform {
+// 1 / sqrt(x), the root rounded to nearest and then the quotient: the steps that the compiler takes
+// for ordinary numbers, with one branch to what it takes for others instead of two. Proven over
+// every x by tests/cpp/test_math.py.
+inline constexpr bool kInverseRootProven = __CUDA_ARCH__ == 900;
+__device__ __forceinline__ float inverse_root(float x) {
+  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;  // about 2^-101 to the largest
+  const uint32_t bits = __float_as_uint(x);
+  if (__builtin_expect(bits - kLeast > kMost - kLeast, false)) return 1.0f / __fsqrt_rn(x);
+  float estimate, inverse;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
+  const float near = x * estimate;
+  const float root = __fmaf_rn(__fmaf_rn(-near, near, x), 0.5f * estimate, near);
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(root));
+  return __fmaf_rn(__fmaf_rn(-root, inverse, 1.0f), inverse, inverse);
+}
+}  // namespace platform
+
+// Asked for where it is written, no later, whatever comes between.
+template <class Vector>
+__device__ __forceinline__ Vector load_now(const Vector* address) {
+  if constexpr (sizeof(Vector) == 4) {
+    uint32_t raw;
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(raw) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 16) {
+    uint4 raw;
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                 : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else {
+    static_assert(sizeof(Vector) == 8);
+    uint2 raw;
+    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(raw.x), "=r"(raw.y) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  }
+}
+
+// In one access.
+template <class Vector>
+__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
+  if constexpr (sizeof(Vector) == 16) {
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
+                 "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *address = value;
+  }
+}
 
 // Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
 // is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
@@ -254,7 +362,15 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
 }
 template <class Vector>
 __device__ __forceinline__ void store_once(Vector* address, Vector value) {
-  *address = value;
+  if constexpr (sizeof(Vector) == 16) {  // nvcc may take the assignment of a vector apart
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};"
+                 :
+                 : "l"(address), "r"(raw.x), "r"(raw.y), "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else {
+    *address = value;
+  }
 }
 
 }  // namespace wavejit

@@ -57,6 +57,8 @@ float fused_multiply_add(float a, float b, float c);
 namespace platform {
 float maximum(float a, float b);
 float minimum(float a, float b);
+float saturate(float value);
+inline constexpr bool kNanIsQuick = false;
 float maximum_or_nan(float a, float b);
 float nan_as_least(float a);
 float opaque(float value);
@@ -74,8 +76,27 @@ uint32_t bf16_pair(float first, float second);
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);
+inline constexpr bool kReciprocalProven = false;
+float reciprocal_estimate(float x);
+template <uint32_t kSelector>
+uint32_t pick_bytes(uint32_t a, uint32_t b);
+inline constexpr bool kHasPairs = false;
+template <bool kIsBf16>
+uint32_t pair_minimum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_maximum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 float square_root(float value);
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+float inverse_root(float x);
+}  // namespace platform
+template <class Vector>
+Vector load_now(const Vector* address);
+template <class Vector>
+void store_whole(Vector* address, const Vector& value);
 template <class Vector>
 Vector load_once(const Vector* address);
 template <class Vector>

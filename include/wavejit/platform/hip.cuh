@@ -2,6 +2,7 @@
 // Shuffles go through ds_bpermute with the lane's address in its wave of 32 or 64.
 #pragma once
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
@@ -149,6 +150,11 @@ __device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b)
 }
 inline constexpr bool kHasGroupSum = false;
 __device__ __forceinline__ uint32_t group_sum(uint32_t value) { return value; }
+// Into [0, 1]; no NaN.
+__device__ __forceinline__ float saturate(float value) {
+  return __builtin_amdgcn_fmed3f(value, 0.0f, 1.0f);
+}
+inline constexpr bool kNanIsQuick = false;
 // NaN wins against a number.
 __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;
@@ -202,9 +208,44 @@ __device__ __forceinline__ void from_fp8_pair(uint32_t codes, float& first, floa
   second = pair[1];
 #endif
 }
+
+// Nobody has run tests/cpp/test_math.py on such a machine yet: kernels divide.
+inline constexpr bool kReciprocalProven = false;
+__device__ __forceinline__ float reciprocal_estimate(float x) { return 1.0f / x; }
+
+// Four of the bytes of a (0 to 3) and b (4 to 7), the lowest first: a digit of the selector each.
+template <uint32_t kSelector>
+__device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
+  const uint64_t all = uint64_t{b} << 32 | a;
+  uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i) {
+    picked |= static_cast<uint32_t>(all >> 8 * (kSelector >> 4 * i & 7u) & 0xffu) << 8 * i;
+  }
+  return picked;
+}
+
+inline constexpr bool kHasPairs = false;
+template <bool kIsBf16>
+uint32_t pair_minimum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_maximum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __builtin_sqrtf(value); }
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+__device__ __forceinline__ float inverse_root(float x) { return 1.0f / square_root(x); }
+}  // namespace platform
 
+template <class Vector>
+__device__ __forceinline__ Vector load_now(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
+  *address = value;
+}
 template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   return *address;

@@ -3,6 +3,7 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
+#include <wavejit/platform/together.cuh>
 #include <wavejit/simt/launch.h>
 
 #define __global__ __attribute__((visibility("hidden")))
@@ -88,6 +89,9 @@ inline uint32_t push_larger(uint32_t bits, float a, float b) {
 }
 inline constexpr bool kHasGroupSum = false;
 inline uint32_t group_sum(uint32_t value) { return value; }
+// Into [0, 1]; no NaN.
+inline float saturate(float value) { return value > 1.0f ? 1.0f : value > 0.0f ? value : 0.0f; }
+inline constexpr bool kNanIsQuick = true;
 // NaN wins against a number.
 inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
 
@@ -115,9 +119,44 @@ inline uint32_t bf16_pair(float, float) { return 0; }
 template <int kMax, bool kKeepsNan>
 uint32_t fp8_pair(float first, float second);
 void from_fp8_pair(uint32_t codes, float& first, float& second);
+
+// The nearest float itself, from which the steps of core/math.cuh lead to the same results.
+inline constexpr bool kReciprocalProven = true;
+inline float reciprocal_estimate(float x) { return 1.0f / x; }
+
+// Four of the bytes of a (0 to 3) and b (4 to 7), the lowest first: a digit of the selector each.
+template <uint32_t kSelector>
+inline uint32_t pick_bytes(uint32_t a, uint32_t b) {
+  const uint64_t all = uint64_t{b} << 32 | a;
+  uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i) {
+    picked |= static_cast<uint32_t>(all >> 8 * (kSelector >> 4 * i & 7u) & 0xffu) << 8 * i;
+  }
+  return picked;
+}
+
+inline constexpr bool kHasPairs = false;
+template <bool kIsBf16>
+uint32_t pair_minimum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_maximum(uint32_t a, uint32_t b);
+template <bool kIsBf16>
+uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 inline float square_root(float value) { return __builtin_sqrtf(value); }
+namespace platform {
+inline constexpr bool kInverseRootProven = false;
+inline float inverse_root(float x) { return 1.0f / square_root(x); }
+}  // namespace platform
 
+template <class Vector>
+inline Vector load_now(const Vector* address) {
+  return *address;
+}
+template <class Vector>
+inline void store_whole(Vector* address, const Vector& value) {
+  *address = value;
+}
 template <class Vector>
 inline Vector load_once(const Vector* address) {
   return *address;

@@ -70,6 +70,18 @@ def compress_online_commit(
     module.commit(state, req_pool_indices, seq_lens, accepted, bank_rows)
 
 
+def compress_online_commit_reference(
+    state: Any, req_pool_indices: Any, seq_lens: Any, accepted: Any, *, bank_rows: int
+) -> None:
+    """`compress_online_commit` request by request; everything on the CPU."""
+    positive("bank_rows", bank_rows)
+    given = (tensor.tolist() for tensor in (req_pool_indices, seq_lens, accepted))
+    for slot, seq, bank in zip(*given, strict=True):
+        exists = 0 <= slot < bank_rows and 1 <= bank < state.shape[0] // bank_rows
+        if exists and seq % RATIO:
+            state[slot] = state[slot + bank * bank_rows]
+
+
 def compress_online_reference(
     state: Any, kv_input: Any, ape: Any, plan: Any, *, head_dim: int, out: Any = None
 ) -> Any:

@@ -68,7 +68,11 @@ def compress_norm_rope_store(
     outside, write nothing. Returns `cache`. Raises ValueError or TypeError, naming the argument,
     for a wrong shape, stride, dtype or device.
     """
-    key = _key(kv, plan, ratio, norm_weight, layout, page_size)
+    try:
+        key = _key(kv, plan, ratio, norm_weight, layout, page_size)
+    except AttributeError:
+        kv, norm_weight = finishing.retaken(plan, kv=kv, norm_weight=norm_weight)
+        key = _key(kv, plan, ratio, norm_weight, layout, page_size)
     found = _ready.get(key)
     if found is None:
         found = _prepare(key, kv, plan, ratio, norm_weight, layout, page_size)
@@ -88,11 +92,7 @@ def compress_norm_rope_store(
 
 
 def _key(kv: Any, plan: Any, ratio: int, norm_weight: Any, layout: Any, size: int | None) -> Any:
-    try:
-        given = kv.dtype, norm_weight.dtype, kv.get_device(), plan.is_decode, plan.ratio
-    except AttributeError:
-        finishing.refuse(kv=kv, norm_weight=norm_weight, plan=plan)
-        raise
+    given = kv.dtype, norm_weight.dtype, kv.get_device(), plan.is_decode, plan.ratio
     return layout, size, ratio, ratio.__class__, *given, archs._host
 
 

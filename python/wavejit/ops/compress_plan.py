@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from wavejit.bind import from_dlpack, module_for
-from wavejit.check import one_of, positive
+from wavejit.check import one_of, positive, taken
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.ring import PagedRing, RequestRing, Scheme, check_ratio
 
@@ -90,6 +90,7 @@ def compress_plan_decode(
     import torch
 
     _check(ratio, scheme)
+    req_pool_indices, seq_lens = taken(req_pool_indices=req_pool_indices, seq_lens=seq_lens)
     requests = _length("seq_lens", seq_lens)
     plan_d = torch.empty((requests, 16), dtype=torch.uint8, device=seq_lens.device)
     run = module_for(spec(), seq_lens).decode
@@ -121,6 +122,9 @@ def compress_plan_prefill(
 
     _check(ratio, scheme)
     _check_tokens(num_q_tokens, pad_to)
+    req_pool_indices, seq_lens, extend_lens = taken(
+        req_pool_indices=req_pool_indices, seq_lens=seq_lens, extend_lens=extend_lens
+    )
     requests = _length("seq_lens", seq_lens)
     if _length("extend_lens", extend_lens) != requests:
         raise ValueError(f"extend_lens: expected [{requests}], got {list(extend_lens.shape)}")

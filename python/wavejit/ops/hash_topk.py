@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, tensors
+from wavejit.check import one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
@@ -56,7 +56,7 @@ def hash_topk(
     Returns (weights fp32, ids int32), each [n, K + S] and contiguous, or `out`. Raises ValueError
     or TypeError naming the argument.
     """
-    tensors(logits=logits, token_ids=token_ids, tid2eid=tid2eid)
+    logits, token_ids, tid2eid = taken(logits=logits, token_ids=token_ids, tid2eid=tid2eid)
     key = logits.dtype, tid2eid.shape, shared_experts, logits.get_device(), archs._host
     run = _ready.get(key)
     if run is None:

@@ -11,15 +11,13 @@ from wavejit.check import not_negative, one_of, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.layouts import FlashMLA, from_params
+from wavejit.presets import PRESETS
 from wavejit.rotation import ROPE_DIMS, angles_of, clamped, rotated
 from wavejit.rounding import normalised, rounded
 
 __all__ = ["k_norm_rope_store"]
 DTYPES = ("bfloat16", "float16")
 WEIGHTS = ("bfloat16", "float16", "float")
-# name -> whether fp8 dims are rounded to bf16 before they are quantised, whether angles are.
-# What else implementations differ by is the layout's: amax_floor (1e-8 for "amd"), fp8_max.
-PRESETS = {"default": (True, False), "cuda": (False, False), "amd": (True, True)}
 _ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
 
@@ -126,16 +124,23 @@ def k_norm_rope_store_reference(
 
     from wavejit.ops.store_cache import store_cache_reference
 
-    rounds, narrow = PRESETS[preset]
+    y = normalised_rows(kv, weight, freqs_cis, positions, eps, preset)
+    source = rounded(y, torch.bfloat16) if PRESETS[preset].source else y
+    options = {"layout": layout, "page_size": page_size, "skip_zero": skip_zero}
+    return store_cache_reference(source, cache, out_loc, **options)
+
+
+def normalised_rows(
+    kv: Any, weight: Any, freqs_cis: Any, positions: Any, eps: float, preset: str
+) -> Any:
+    """For references: rows of fp32, normalised and rotated, before anything is rounded."""
     angles = angles_of(freqs_cis)
-    if narrow:
+    if PRESETS[preset].angles:
         angles = angles.bfloat16().float()
     y = normalised(kv, eps) * weight.float()
     for token, position in enumerate(clamped(positions, len(angles))):
         y[token, -ROPE_DIMS:] = rotated(y[token, -ROPE_DIMS:], angles[position])
-    source = rounded(y, torch.bfloat16) if rounds else y
-    options = {"layout": layout, "page_size": page_size, "skip_zero": skip_zero}
-    return store_cache_reference(source, cache, out_loc, **options)
+    return y
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import module_for
-from wavejit.check import tensors
+from wavejit.check import taken
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
 __all__ = ["mask_topk_ids"]
@@ -31,17 +31,17 @@ def mask_topk_ids(ids: Any, num_valid: Any) -> Any:
 
     Returns `ids`. Raises ValueError or TypeError naming the argument.
     """
-    tensors(ids=ids)
-    run = module_for(spec(), ids).run
+    (rows,) = taken(ids=ids)
+    run = module_for(spec(), rows).run
     if isinstance(num_valid, int) and not isinstance(num_valid, bool):
-        run(ids, None, min(max(num_valid, 0), 1 << 62))
+        run(rows, None, min(max(num_valid, 0), 1 << 62))
         return ids
-    tensors(num_valid=num_valid)
+    (num_valid,) = taken(num_valid=num_valid)
     if num_valid.numel() != 1:
         raise ValueError(f"num_valid: expected one number, got shape {list(num_valid.shape)}")
-    if num_valid.is_cpu and not ids.is_cpu:
+    if num_valid.is_cpu and not rows.is_cpu:
         return mask_topk_ids(ids, int(num_valid))
-    run(ids, num_valid.reshape(1), 0)
+    run(rows, num_valid.reshape(1), 0)
     return ids
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wavejit import flavours
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import number, one_of, tensors
+from wavejit.check import number, one_of, taken, tensors
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 from wavejit.rotation import ROPE_DIMS, angles_of, clamped, rotated
@@ -69,7 +69,9 @@ def q_indexer_rope_hadamard_quant(
     half the even dim, scales [tokens, heads] int32 of four bytes, byte g that of group g, weights =
     weight * weight_scale). Raises ValueError or TypeError naming the argument.
     """
-    tensors(q=q, weight=weight, freqs_cis=freqs_cis, positions=positions)
+    q, weight, freqs_cis, positions = taken(
+        q=q, weight=weight, freqs_cis=freqs_cis, positions=positions
+    )
     key = q.dtype, format, flavour, fp8_max, q.get_device(), archs._host
     found = _ready.get(key)
     if found is None:

@@ -18,6 +18,7 @@ GROUPS = (32, 128)
 FORMATS = ("fp32", "ue8m0")
 LAYOUTS = ("row", "col")
 AMAX_FLOOR = 1e-10
+ON_CPU = 2
 _ready: dict[Any, Callable[..., Any]] = {}
 
 
@@ -90,9 +91,9 @@ def silu_mul_quant(
     if found is None:
         chosen = flavours.chosen(x, flavour)
         one = spec(dtype_name(x.dtype), chosen, group_size, scale_format, scale_layout, swizzle)
-        found = module_for(one, x).run, chosen
+        found = module_for(one, x).run, chosen, _processors(x)
         _ready[(*key, archs._host)] = found
-    run, chosen = found
+    run, chosen, processors = found
     if x.dim() not in (2, 3) or (x.dim() == 2 and masked_m is not None):
         raise ValueError(
             f"x: expected [E, T, 2H], or [N, 2H] without masked_m, got {list(x.shape)}"
@@ -103,8 +104,17 @@ def silu_mul_quant(
     codes = flavours.as_bytes("out[0]", y, chosen)
     if x.dim() == 2:
         x, codes, scale = x[None], codes[None], scale[None]
-    run(x, masked_m, codes, scale, _bits(limit, x))
+    run(x, masked_m, codes, scale, _bits(limit, x), processors)
     return out
+
+
+def _processors(x: Any) -> int:
+    """The multiprocessors of the tensor's device, which share the rows; a few for the CPU."""
+    if x.is_cpu:
+        return ON_CPU
+    import torch
+
+    return int(torch.cuda.get_device_properties(x.device).multi_processor_count)
 
 
 def _pair(out: Any) -> Any:
@@ -136,6 +146,8 @@ def _bits(limit: Any, x: Any) -> int:
     import torch
 
     value = torch.tensor(float(limit), dtype=torch.float32).to(x.dtype).float().item()
+    if value == 0:
+        raise ValueError(f"limit: expected a number above 0 in x's dtype, got {limit!r}")
     return int(struct.unpack("<I", struct.pack("<f", value))[0])
 
 

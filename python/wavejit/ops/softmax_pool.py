@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wavejit.bind import dtype_name, module_for
-from wavejit.check import one_of, positive
+from wavejit.check import one_of, positive, taken
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
 __all__ = ["softmax_pool"]
@@ -33,6 +33,7 @@ def softmax_pool(kv_score: Any, head_dim: int, out: Any = None) -> Any:
     of the c4 compressor, 128 those of c128. Raises ValueError or TypeError naming the argument.
     """
     positive("head_dim", head_dim)
+    (kv_score,) = taken(kv_score=kv_score)
     if kv_score.dim() != 3 or kv_score.shape[1] == 0:
         raise ValueError(
             f"kv_score: expected [rows, candidates, {2 * head_dim}] with candidates, got "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wavejit.bind import module_for
-from wavejit.check import positive, tensors
+from wavejit.check import positive, taken
 from wavejit.jit import arch as archs
 from wavejit.jit.spec import Arch, KernelSpec, kernel_spec
 
@@ -56,7 +56,7 @@ def topk_page_table(
     Returns int32 [n, k], or `out` (contiguous). Allocates nothing else, so that a captured graph
     follows the lengths. Raises ValueError or TypeError naming the argument.
     """
-    tensors(scores=scores, seq_lens=seq_lens)
+    scores, seq_lens = taken(scores=scores, seq_lens=seq_lens)
     key = scores.get_device(), archs._host
     run = _ready.get(key)
     if run is None:

@@ -1,0 +1,180 @@
+// The attention's keys: each row normalised with weights, its last dims rotated, stored in a cache.
+// A kernel names its instance, which is also the layout's (cache/layout.cuh) and that of the rules
+// of quantisation (num/quantise.cuh):
+//
+//   struct Instance {
+//     ...
+//     static constexpr Preset kPreset = Preset::kDefault;  // cache/preset.cuh
+//     static constexpr bool kKeepsRows = false;            // whether `kept` is written too
+//     static constexpr bool kReportsPositions = true;      // in a checked build: core/report.cuh
+//     using Element = bfloat16;                            // of the rows
+//     using Weight = bfloat16;
+//   };
+//
+// Numbers   y = (x * r) * w of norm/rms.cuh in fp32; its last kRopeDims rotated in fp32
+//           (num/rope.cuh), by angles rounded to bf16 where kPreset says so; then what store_cache
+//           does with y, first rounded to bf16 where kPreset says so. A kept row is y rounded to
+//           Element.
+// Invalid   a location below first_loc or past the last slot is not written. A position outside the
+//           table counts as the nearest one in it.
+// Lanes     of few rows: a row has a block of kFewThreads lanes, each with kFewItems dims. Of many:
+// a
+//           row has RowShape's lanes, kGroupSize, with pieces of 8 dims. Whatever is no load is
+//           computed before the wait for earlier launches; the angles' load alone waits for
+//           another. Lanes of a row that is not stored leave together, so those of a wave that
+//           remain exchange maxima together.
+#pragma once
+#include <wavejit/cache/preset.cuh>
+#include <wavejit/cache/row.cuh>
+#include <wavejit/core/integers.cuh>
+#include <wavejit/core/report.cuh>
+#include <wavejit/norm/row.cuh>
+
+namespace wavejit {
+
+template <class Instance_>
+struct KeyBatch : Reports {
+  using Instance = Instance_;
+  using Layout = CacheLayout<Instance>;
+  using Element = typename Instance::Element;
+  using Weight = typename Instance::Weight;
+  static constexpr int kRopeDims = 64;
+  static constexpr int kFirstRopeDim = Layout::kDims - kRopeDims;
+  using Row = RawRow<Element, Layout::kDims>;
+  using Shape = typename Row::Shape;
+  using Tail = RowTail<Element, Layout::kDims, kRopeDims>;
+  static_assert(Layout::kIsLatent);
+
+  CachePages<Layout> cache;
+  const Element* kv;
+  int64_t stride;  // elements from one row to the next
+  Element* kept;   // the rows as they go into the cache, may be kv
+  int64_t kept_stride;
+  const Weight* weight;
+  const float* angles;
+  Integers positions;
+  Integers loc;
+  int64_t tokens;
+  uint32_t last_position;  // of the table
+  int64_t first_loc;       // 1: slot 0 is not written
+  float eps;
+};
+
+// Where a row comes from and goes to, known before anything is loaded.
+template <class Batch>
+struct KeyPlace {
+  const typename Batch::Element* from;
+  const typename Batch::Weight* weight;
+  const float* table;  // the lane's angles in its first row
+  const uint32_t* position;
+  const uint32_t* target;
+
+  // `dim` is the lane's first, `last_dim` that of its last piece. Lanes without dims of the tail
+  // have the first angles.
+  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim)
+      : from(p.kv + token * p.stride + dim),
+        weight(p.weight + dim),
+        table(p.angles + (last_dim < Batch::kFirstRopeDim ? 0 : last_dim - Batch::kFirstRopeDim)),
+        position(p.positions.address(token)),
+        target(p.loc.address(token)) {}
+  __device__ __forceinline__ void wait() const {
+    wait_for_previous_launch(from, weight, table, position, target);
+  }
+};
+
+// A lane's dims of a row, normalised: those of the tail are rotated, all go into the cache, and
+// into a kept row. All lanes of the row must call it. `vector` is which kItems dims of the row they
+// are.
+template <class Batch, int kItems>
+__device__ __forceinline__ void store_key_dims(const Batch& p, int64_t token, int64_t loc,
+                                               int vector, const Tile<kItems>& y,
+                                               const Tile<kItems>& angles) {
+  using Instance = typename Batch::Instance;
+  const auto turned = [&] {
+    return vector * kItems < Batch::kFirstRopeDim ? y : rotate(y, angles);
+  };
+  if constexpr (Instance::kKeepsRows) {
+    store_tile(p.kept + token * p.kept_stride + vector * kItems, turned());
+  }
+  Tile<kItems> source = y;
+  if constexpr (rounds_source<Instance::kPreset>) source = round_through<bfloat16>(y);
+  store_row_with<typename Batch::Layout, Instance, Together::kWave>(p.cache, loc, vector, source,
+                                                                    turned);
+}
+
+template <int kItems, class Batch>
+__device__ __forceinline__ Tile<kItems> key_angles(const Batch& p, const float* table,
+                                                   const FetchedInteger& position) {
+  const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * Batch::kRopeDims;
+  const auto angles = widen(load_pieces_now<kItems>(table + entry));
+  if constexpr (!rounds_angles<Batch::Instance::kPreset>) return angles;
+  return round_through<bfloat16>(angles);
+}
+
+// What a checked build says of a row, by the lane that asks; a position matters where it is stored.
+template <class Batch>
+__device__ __forceinline__ void report_key(const Batch& p, bool asks, int64_t token,
+                                           const FetchedInteger& position, int64_t loc) {
+  const int64_t count = int64_t{p.last_position} + 1;
+  const bool stores = asks && Batch::Instance::kReportsPositions && loc >= 0 && p.cache.holds(loc);
+  report_if(p, asks && loc >= p.cache.capacity, Index::kLocation, loc, token);
+  report_outside_if(p, stores, Index::kPosition, position.value(), count, token);
+}
+
+// The location, or -1 where the call asks for nothing to be stored.
+template <class Batch>
+__device__ __forceinline__ int64_t key_location(const Batch& p, const FetchedInteger& found) {
+  const int64_t loc = found.value();
+  return loc >= p.first_loc ? loc : -1;
+}
+
+// The key of a block of kFewThreads lanes, which is one of few.
+inline constexpr int kFewThreads = 128;
+template <class Batch>
+__device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
+  constexpr int kItems = Batch::Layout::kDims / kFewThreads;
+  __shared__ float partials[kFewThreads / kGroupSize];
+  const int dim = static_cast<int>(thread_x()) * kItems;
+  const KeyPlace<Batch> place(p, block, dim, dim);
+  allow_next_launch();
+  place.wait();
+  const FetchedInteger position = p.positions.fetch_now_at(place.position);
+  const FetchedInteger target = p.loc.fetch_now_at(place.target);
+  const auto raw = load_pieces_now<kItems>(place.from);
+  const auto weight = load_pieces_now<kItems>(place.weight);
+  const auto angles = key_angles<kItems>(p, place.table, position);
+  const Tile<kItems> x = widen(raw);
+  const float sum = block_row_sum<kFewThreads>(sum_of_squares(x), partials);
+  const int64_t loc = key_location(p, target);
+  if constexpr (kIsChecked) report_key(p, thread_x() == 0, block, position, loc);
+  const auto y = normalise(x, inverse_rms<Batch::Layout::kDims>(sum, p.eps), widen(weight));
+  store_key_dims(p, block, loc, static_cast<int>(thread_x()), y, angles);
+}
+
+// The keys of a block of kThreads lanes, of many.
+template <int kThreads, class Batch>
+__device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) {
+  using Shape = typename Batch::Shape;
+  constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
+  const int lane = static_cast<int>(thread_x() % Shape::kLanes);
+  const int64_t token = int64_t{block} * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
+  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane), Shape::dim(kLast, lane));
+  allow_next_launch();
+  place.wait();
+  if (token >= p.tokens) return;
+  const FetchedInteger position = p.positions.fetch_now_at(place.position);
+  const FetchedInteger target = p.loc.fetch_now_at(place.target);
+  const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
+  const auto angles = key_angles<kItems>(p, place.table, position);
+  const int64_t loc = key_location(p, target);
+  if constexpr (kIsChecked) report_key(p, lane == 0, token, position, loc);
+  const float inverse = inverse_rms_of(raw, p.eps);
+#pragma unroll
+  for (int i = 0; i <= kLast; ++i) {
+    const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
+    const auto y = normalise(raw.piece(i), inverse, widen(weight));
+    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y, angles);
+  }
+}
+
+}  // namespace wavejit
