@@ -18,7 +18,8 @@ struct ClusterTotals {
 };
 
 // The counts may be read by other blocks until the next exchange. Every lane of the cluster calls
-// it, behind a barrier of the block, as its block `rank`.
+// it, behind a barrier of the block, as its block `rank`. Nothing is inside if all the counts are
+// fewer than wanted.
 template <int kBlocks, int kThreads>
 __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
                                                  ClusterTotals<kBlocks>& totals, unsigned rank,
@@ -39,9 +40,10 @@ __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
   for (int r = 0; r < kBlocks; ++r) mine += totals.rows[r][lane_in_group()];
   uint32_t above;
   const unsigned row = bins.row_of(mine, wanted, above, at);
+  if (row == kGroupSize) return {};
   if (row / kRows == group) {
     const Four* there = bins.four(row);
-    constexpr int kAtOnce = kBlocks < 4 ? kBlocks : 4;
+    constexpr int kAtOnce = kBlocks < 8 ? kBlocks : 8;
     Four all{};
 #pragma unroll
     for (int first = 0; first < kBlocks; first += kAtOnce) {

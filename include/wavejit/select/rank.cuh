@@ -1,6 +1,6 @@
 // The last of the wanted among a few candidates: all pairs at once.
 #pragma once
-#include <wavejit/core/warp.cuh>
+#include <wavejit/select/bins.cuh>
 
 namespace wavejit {
 
@@ -22,6 +22,18 @@ __device__ __forceinline__ void find_last(const uint64_t (&candidates)[kRanked],
     }
     if (larger == wanted - 1 && lane_in_group() == 0) last = mine;
   }
+}
+
+// The same of at most kGroupSize candidates; every group that calls it gets the answer.
+__device__ __forceinline__ uint64_t last_of_few(const uint64_t (&candidates)[kRanked],
+                                                uint32_t count, uint32_t wanted,
+                                                Site at = Site::here()) {
+  const unsigned lane = lane_in_group();
+  const uint64_t mine = lane < count ? candidates[lane] : 0;
+  uint32_t larger = 0;
+  for (uint32_t i = 0; i < count; ++i) larger += candidates[i] > mine;
+  const uint64_t lanes = ballot<kGroupSize>(larger == wanted - 1, at);
+  return candidates[lowest_bit(static_cast<uint32_t>(lanes))];
 }
 
 }  // namespace wavejit

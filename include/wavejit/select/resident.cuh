@@ -1,17 +1,19 @@
 // The k largest of a row that fits in the registers of one block or of a cluster of blocks. Counts
 // by the first digit tell in which span of keys the last of the k lies; what the span has is few
 // and ranked by (key, column), all pairs at once. Where it has many, equal parts of the span are
-// counted in turn, down to one key if need be: then the lowest columns are taken.
+// counted in turn, down to one key if need be: then the lowest columns are taken. Where a row may be
+// long, all this happens only if a sample of it has not led there sooner.
 #pragma once
-#include <wavejit/select/cluster.cuh>
 #include <wavejit/select/places.cuh>
-#include <wavejit/select/rank.cuh>
-#include <wavejit/select/row.cuh>
+#include <wavejit/select/sampled.cuh>
 
 namespace wavejit {
 
-template <int kThreads, int kItems, int kBlocks>
+// kCapacity: of what passes the bar of a sample in a block; 0: without sample.
+template <int kThreads, int kItems, int kBlocks, uint32_t kCapacity>
 struct ResidentSelect {
+  static constexpr int kLanes = kThreads;
+  static constexpr int kClusterBlocks = kBlocks;
   static constexpr uint32_t kPart = kThreads * kItems;  // columns of a block
   static constexpr uint32_t kGroupPart = kGroupSize * kItems;
   static constexpr uint32_t kStep = kGroupSize * 4;
@@ -19,6 +21,9 @@ struct ResidentSelect {
   static constexpr int kWords = (kItems + kWordBits - 1) / kWordBits;  // of a bit an item
   static constexpr int kWordItems = kItems / kWords;
   using Bits = uint32_t[kWords];
+  using Scores = Vec<float, 4>[kVectors];
+  static constexpr bool kSampled = kCapacity > 0;
+  static constexpr uint32_t kPieceLanes = 8;  // that sample scores side by side
   static constexpr unsigned kGroups = kThreads / kGroupSize;
   static constexpr int kSearches = 4;    // 2^30 keys, then 2^18, 2^6 and 1
   static constexpr int kEqualBits = 20;  // of a count of both; fewer than 2^12 are larger
@@ -26,14 +31,9 @@ struct ResidentSelect {
 
   Bins<kThreads> bins;
   ClusterTotals<kBlocks> totals[kBlocks > 1 ? kSearches : 1];
-  Mailbox mail;
-  uint32_t parts[kGroupSize];   // larger and equal ones of each group
-  uint32_t all_parts[kBlocks];  // of each block
-  uint32_t arrivals;
-  uint64_t bar;
-  uint64_t candidates[kRanked];
-  uint64_t offered[kBlocks > 1 ? kRanked : 1];  // by this block
-  uint32_t order[kMaxSelected];
+  LastOnes<kThreads, kBlocks> last;
+  SampledSelect<kThreads, kBlocks, kSampled ? kCapacity : kThreads> sampled;
+  uint32_t order[kSampled ? 1 : kMaxSelected];
   int32_t pages[kThreads];
 
   // The keys among which the last one is, `wanted` of the `inside` that are there; all larger keys
@@ -45,6 +45,9 @@ struct ResidentSelect {
     uint32_t wanted;
     __device__ __forceinline__ bool all() const { return inside == wanted; }
   };
+
+  // The selected columns, ascending; the list of the sampled ones is no more used then.
+  __device__ __forceinline__ uint32_t* ordered() { return kSampled ? sampled.list : order; }
 
   __device__ __forceinline__ static bool has(const Bits& bits, int item) {
     return bits[item / kWordItems] >> item % kWordItems & 1;
@@ -82,10 +85,10 @@ struct ResidentSelect {
   __device__ __forceinline__ void clear() {
     bins.clear();
     if (thread_x() == 0) {
-      arrivals = 0;
+      last.open();
+      if constexpr (kSampled) sampled.open();
       if constexpr (kBlocks > 1) {
         for (auto& each : totals) each.open();
-        open_mailbox(&mail);
       }
     }
     if constexpr (kBlocks > 1) announce_mailboxes();
@@ -127,45 +130,22 @@ struct ResidentSelect {
     return found;
   }
 
-  // Every block gets the candidates of all; those of this one begin at `first`, behind a barrier.
   __device__ __forceinline__ void offer(const float (&scores)[kItems], const Bits& equal,
                                         uint32_t base) {
-    uint64_t* mine = kBlocks > 1 ? offered : candidates;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (!has_any(equal, v)) continue;
 #pragma unroll
       for (int i = 4 * v; i < 4 * v + 4; ++i) {
         if (!has(equal, i)) continue;
-        const uint32_t column = base + column_of_item(i);
-        mine[add_sparsely(&arrivals, 1, column >> 31)] =
-            candidate(ordered_key(platform::opaque(scores[i])), column);
+        last.add(candidate(ordered_key(platform::opaque(scores[i])), base + column_of_item(i)));
       }
     }
-  }
-  __device__ __forceinline__ void send_offers(uint32_t first) {
-    if constexpr (kBlocks > 1) {
-      for (uint32_t i = thread_x(); i < arrivals * kBlocks; i += kThreads) {
-        send_in_cluster(&candidates[first + i / kBlocks], &mail, i % kBlocks, offered[i / kBlocks]);
-      }
-    }
-  }
-
-  // How many of the candidates that are selected lie before a column.
-  __device__ __forceinline__ uint32_t chosen_before(uint32_t count, uint32_t column,
-                                                    Site at = Site::here()) const {
-    uint32_t chosen = 0;
-    for (uint32_t first = 0; first < count; first += kGroupSize) {
-      const uint32_t place = first + lane_in_group();
-      const uint64_t each = candidates[place < count ? place : 0];
-      chosen += count_lanes(place < count && each >= bar && wavejit::column_of(each) < column, at);
-    }
-    return chosen;
   }
 
   // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
   __device__ __forceinline__ uint32_t choose(const float (&scores)[kItems], const Found& found,
-                                             uint32_t base, const Bits& equal,
+                                             uint64_t bar, uint32_t base, const Bits& equal,
                                              uint32_t packed_before, Bits& selected) {
     const uint32_t larger_before = packed_before >> kEqualBits;
     const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
@@ -181,7 +161,7 @@ struct ResidentSelect {
         }
       }
       const uint32_t group_first = base + thread_x() / kGroupSize * kGroupPart;
-      return larger_before + chosen_before(found.inside, group_first);
+      return larger_before + last.chosen_before(found.inside, bar, group_first);
     }
     if (found.all()) {
 #pragma unroll
@@ -194,42 +174,126 @@ struct ResidentSelect {
     return larger_before + (equal_before < found.wanted ? equal_before : found.wanted);
   }
 
+  // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
+  __device__ __forceinline__ static void cut(Vec<float, 4>& four, uint32_t column, uint32_t count) {
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      if (column + i >= count) four.values[i] = bit_cast<float>(0xff800000u);
+    }
+  }
+  __device__ __forceinline__ static void cut(Scores& loaded, uint32_t base, uint32_t count) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (base + thread_x() / kGroupSize * kGroupPart + (v + 1) * kStep > count)
+        cut(loaded[v], base + column_of_item(4 * v), count);
+    }
+  }
+
+  // The column of a lane's sample: all blocks of a cluster have the same ones, from all over the
+  // row. One block has the sample among its scores.
+  __device__ __forceinline__ static uint32_t column_of_sample(uint32_t columns) {
+    if constexpr (kBlocks == 1) return column_of_item(0);
+    constexpr uint32_t kPieces = kThreads / kPieceLanes;
+    return columns / kPieces / 4 * 4 * (thread_x() / kPieceLanes) + thread_x() % kPieceLanes * 4;
+  }
+  __device__ __forceinline__ static float one_of(uint32_t columns) {
+    if constexpr (kBlocks == 1) return kVectors;
+    return static_cast<float>(columns) / static_cast<float>(4 * kThreads);
+  }
+
+  // By a sample. False, and nothing is done, if that did not lead to the selection.
+  __device__ __forceinline__ bool select_by_sample(const TopkParams& p, const TopkRow& row,
+                                                   int64_t index, unsigned rank,
+                                                   const Vec<float, 4>& sample, Scores& loaded,
+                                                   const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) bins.count(FirstDigit::of(comparable(sample.values[i])));
+    sync_block();
+    if constexpr (kBlocks > 1) wait_for_mailboxes();
+    const uint32_t wanted = rank_in_sample(static_cast<uint32_t>(p.k), one_of(row.columns));
+    const uint32_t bar =
+        FirstDigit::span(bins.find(wanted < 4 * kThreads ? wanted : 4 * kThreads).digit).low;
+    if (bar <= kLeastKey) return false;
+    bins.clear();
+    ahead.keep(pages);
+    cut(loaded, base, row.count);
+    const float below = largest_until(bar - 1);
+    Bits passing;
+    uint32_t mine = 0;
+#pragma unroll
+    for (int w = kWords - 1; w >= 0; --w) {
+      passing[w] = 0;
+#pragma unroll
+      for (int i = kWordItems - 1; i >= 0; --i) {
+        const int item = w * kWordItems + i;
+        passing[w] = platform::push_larger(passing[w], loaded[item / 4].values[item % 4], below);
+      }
+      mine += static_cast<uint32_t>(__builtin_popcount(passing[w]));
+    }
+    uint32_t before;
+    const uint32_t count = sampled.count_passing(mine, before);
+    if (count <= kCapacity) {
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) passing[w] = in_column_order(passing[w]);
+      sampled.keep(passing, base + thread_x() / kGroupSize * kGroupPart, before);
+    }
+    sync_block();
+    return sampled.run(p, row, index, rank, bins, bar, count, ahead, pages);
+  }
+
   // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls
   // it. False, and nothing is done, where it has no more than k.
   __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
                                       unsigned rank) {
     const uint32_t base = rank * kPart;
-    const unsigned group = thread_x() / kGroupSize;
-    const unsigned lane = lane_in_group();
     const PagesAhead ahead(p, TopkPages(p, index), base, kPart, kThreads);
-    Vec<float, 4> loaded[kVectors];
+    Scores loaded;
+    Vec<float, 4> sample[1];
     if (!p.eager) row.measure(p, index);
     const uint32_t limit = p.eager ? row.columns : row.count;
-    row.load(loaded, base + column_of_item(0), kStep, limit, base + kPart <= limit);
+    const bool inside = base + kPart <= limit;
+    if constexpr (kSampled && kBlocks > 1) {
+      row.load(sample, column_of_sample(row.columns), 0, row.columns, true);
+    }
+    row.load(loaded, base + column_of_item(0), kStep, limit, inside);
     if (p.eager) row.measure(p, index);
     if (row.count <= static_cast<uint32_t>(p.k)) {
       if constexpr (kBlocks > 1) wait_for_mailboxes();
       return false;
     }
+    if constexpr (kSampled) {
+      if constexpr (kBlocks == 1) sample[0] = loaded[0];
+      cut(sample[0], column_of_sample(row.columns), row.count);
+      if (select_by_sample(p, row, index, rank, sample[0], loaded, ahead)) return true;
+      if constexpr (kBlocks > 1) {  // the counts have been read
+        arrive_at_cluster();
+        wait_for_cluster();
+      }
+      bins.clear();
+      sync_block();
+      row.load(loaded, base + column_of_item(0), kStep, limit, inside);
+    }
+    cut(loaded, base, row.count);
+    select_by_counts(p, index, rank, loaded, ahead);
+    return true;
+  }
+
+  // By counting all scores.
+  __device__ __forceinline__ void select_by_counts(const TopkParams& p, int64_t index,
+                                                   unsigned rank, const Scores& loaded,
+                                                   const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+    const unsigned group = thread_x() / kGroupSize;
+    const unsigned lane = lane_in_group();
     float scores[kItems];
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      float (&four)[4] = loaded[v].values;
-      // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
-      if (base + (thread_x() / kGroupSize) * kGroupPart + (v + 1) * kStep > row.count) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (base + column_of_item(4 * v + i) >= row.count) four[i] = bit_cast<float>(0xff800000u);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        scores[4 * v + i] = comparable(four[i]);
-        bins.count(FirstDigit::of(scores[4 * v + i]));
-      }
+    for (int i = 0; i < kItems; ++i) {
+      scores[i] = comparable(loaded[i / 4].values[i % 4]);
+      bins.count(FirstDigit::of(scores[i]));
     }
     sync_block();
-    if constexpr (kBlocks > 1) wait_for_mailboxes();
+    if constexpr (kBlocks > 1 && !kSampled) wait_for_mailboxes();
     const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
 
     const bool ranked = found.inside <= kRanked && !found.all();
@@ -254,39 +318,48 @@ struct ResidentSelect {
               static_cast<uint32_t>(__builtin_popcount(equal[w]));
     }
     mine = sum_in_group(mine);
-    if (lane == 0) parts[group] = mine;
+    if (lane == 0) last.parts[group] = mine;
     if (ranked) offer(scores, equal, base);
     ahead.keep(pages);
     // Behind the barrier no block reads another's counts any more.
     if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
     sync_block();
-    uint32_t packed_before = sum_in_group(lane < group ? parts[lane] : 0);
-    if constexpr (kBlocks > 1) {
-      if (thread_x() == 0) expect_bytes(&mail, 4 * kBlocks + (ranked ? 8 * found.inside : 0));
-      if (group == 0) {
-        const uint32_t part = sum_in_group(lane < kGroups ? parts[lane] : 0);
-        if (lane < kBlocks) send_in_cluster(&all_parts[rank], &mail, lane, part);
-      }
-      if (ranked) send_offers(offered_before);
-      wait_for_mail(&mail);
-      packed_before += sum_in_group(lane < rank ? all_parts[lane] : 0);
-    }
-    if (ranked) {
-      find_last<kGroups>(candidates, found.inside, found.wanted, bar);
-      sync_block();
-    }
-    const uint32_t first = choose(scores, found, base, equal, packed_before, larger);
-    const uint32_t end = visit(
-        larger, first, [&](int i, uint32_t place) { order[place] = base + column_of_item(i); });
+    const uint32_t before = last.exchange(rank, ranked ? found.inside : 0, offered_before);
+    const uint64_t bar = ranked ? last.find(found.inside, found.wanted) : 0;
+    const uint32_t first = choose(scores, found, bar, base, equal, before, larger);
+    uint32_t* to = ordered();
+    const uint32_t end =
+        visit(larger, first, [&](int i, uint32_t place) { to[place] = base + column_of_item(i); });
     sync_group<kGroupSize>();
+    store(p, index, first, end, ahead);
+  }
+
+  // Stores the columns from one place to another, the group's ones.
+  __device__ __forceinline__ void store(const TopkParams& p, int64_t index, uint32_t first,
+                                        uint32_t end, const PagesAhead& ahead) {
+    const uint32_t* from = ordered();
+    constexpr uint32_t kAtOnce = 4;  // their reads wait for each other's no longer
     const TopkPages table(p, index);
     const TopkResults results(p, index);
 #pragma unroll 1
-    for (uint32_t i = first + lane; i < end; i += kGroupSize) {
-      const uint32_t column = order[i];
-      results.store(i, column, ahead.entry(p, table, pages, column));
+    for (uint32_t i = first + lane_in_group(); i < end; i += kAtOnce * kGroupSize) {
+      uint32_t columns[kAtOnce];
+      int32_t entries[kAtOnce];
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        columns[j] = from[place < end ? place : i];
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        entries[j] = ahead.entry(p, table, pages, columns[j]);
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        if (place < end) results.store(place, columns[j], entries[j]);
+      }
     }
-    return true;
   }
 };
 
