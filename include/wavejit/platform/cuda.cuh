@@ -86,6 +86,17 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
   *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
 #endif
 }
+// The same of 4 bytes.
+__device__ __forceinline__ void copy_word_to_shared(void* shared, const void* global) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+#else
+  *static_cast<uint32_t*>(shared) = *static_cast<const uint32_t*>(global);
+#endif
+}
 // Copies since the last end are one group; all but the last kGroups of them are waited for.
 __device__ __forceinline__ void end_of_copies() {
 #if __CUDA_ARCH__ >= 800

@@ -45,6 +45,7 @@ uint32_t atomic_add(uint32_t* shared, uint32_t value);
 uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero);
 uint32_t atomic_or(uint32_t* shared, uint32_t value);
 void copy_to_shared(void* shared, const void* global);
+void copy_word_to_shared(void* shared, const void* global);
 void wait_for_copies();
 void end_of_copies();
 template <int kGroups>

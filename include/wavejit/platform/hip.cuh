@@ -120,6 +120,12 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
   };
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
 }
+__device__ __forceinline__ void copy_word_to_shared(void* shared, const void* global) {
+  struct alignas(4) Word {
+    uint32_t value;
+  };
+  *static_cast<Word*>(shared) = *static_cast<const Word*>(global);
+}
 __device__ __forceinline__ void wait_for_copies() {}
 __device__ __forceinline__ void end_of_copies() {}
 template <int kGroups>

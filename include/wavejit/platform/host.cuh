@@ -3,8 +3,8 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <wavejit/platform/together.cuh>
 #include <wavejit/simt/launch.h>
+#include <wavejit/platform/together.cuh>
 
 #define __global__ __attribute__((visibility("hidden")))
 #define __device__
@@ -65,6 +65,9 @@ inline void copy_to_shared(void* shared, const void* global) {
     uint32_t values[4];
   };
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
+}
+inline void copy_word_to_shared(void* shared, const void* global) {
+  __builtin_memcpy(shared, global, sizeof(uint32_t));
 }
 inline void wait_for_copies() {}
 inline void end_of_copies() {}

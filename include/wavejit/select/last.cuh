@@ -15,7 +15,7 @@ struct LastOnes {
   uint32_t parts[kGroupSize];   // counts of each group
   uint32_t all_parts[kBlocks];  // of each block
   uint64_t last;
-  uint64_t candidates[kRanked];                  // of all blocks
+  uint64_t candidates[kRanked];                 // of all blocks
   uint64_t offered[kBlocks > 1 ? kRanked : 1];  // by this one
 
   // By one lane, before the blocks know that they run.

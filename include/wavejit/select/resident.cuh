@@ -1,8 +1,8 @@
 // The k largest of a row that fits in the registers of one block or of a cluster of blocks. Counts
 // by the first digit tell in which span of keys the last of the k lies; what the span has is few
 // and ranked by (key, column), all pairs at once. Where it has many, equal parts of the span are
-// counted in turn, down to one key if need be: then the lowest columns are taken. Where a row may be
-// long, all this happens only if a sample of it has not led there sooner.
+// counted in turn, down to one key if need be: then the lowest columns are taken. Where a row may
+// be long, all this happens only if a sample of it has not led there sooner.
 #pragma once
 #include <wavejit/select/places.cuh>
 #include <wavejit/select/sampled.cuh>
@@ -47,7 +47,9 @@ struct ResidentSelect {
   };
 
   // The selected columns, ascending; the list of the sampled ones is no more used then.
-  __device__ __forceinline__ uint32_t* ordered() { return kSampled ? sampled.list : order; }
+  __device__ __forceinline__ uint32_t* ordered() {
+    return kSampled ? reinterpret_cast<uint32_t*>(sampled.list) : order;
+  }
 
   __device__ __forceinline__ static bool has(const Bits& bits, int item) {
     return bits[item / kWordItems] >> item % kWordItems & 1;
@@ -56,12 +58,12 @@ struct ResidentSelect {
     return bits[4 * vector / kWordItems] >> 4 * vector % kWordItems & 0xfu;
   }
   // Which items are larger than a number.
-  __device__ __forceinline__ static void compare(const float (&scores)[kItems], float with,
-                                                 Bits& bits) {
+  template <class Score>
+  __device__ __forceinline__ static void compare(Score score, float with, Bits& bits) {
 #pragma unroll
     for (int i = kItems - 1; i >= 0; --i) {
       uint32_t& word = bits[i / kWordItems];
-      word = platform::push_larger((i + 1) % kWordItems == 0 ? 0 : word, scores[i], with);
+      word = platform::push_larger((i + 1) % kWordItems == 0 ? 0 : word, score(i), with);
     }
   }
   // Calls each(item, place) for the bits of this lane; `place` is the first one of the group. What
@@ -182,11 +184,9 @@ struct ResidentSelect {
     }
   }
   __device__ __forceinline__ static void cut(Scores& loaded, uint32_t base, uint32_t count) {
+    if (base + (thread_x() / kGroupSize + 1) * kGroupPart <= count) return;
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (base + thread_x() / kGroupSize * kGroupPart + (v + 1) * kStep > count)
-        cut(loaded[v], base + column_of_item(4 * v), count);
-    }
+    for (int v = 0; v < kVectors; ++v) cut(loaded[v], base + column_of_item(4 * v), count);
   }
 
   // The column of a lane's sample: all blocks of a cluster have the same ones, from all over the
@@ -216,30 +216,12 @@ struct ResidentSelect {
         FirstDigit::span(bins.find(wanted < 4 * kThreads ? wanted : 4 * kThreads).digit).low;
     if (bar <= kLeastKey) return false;
     bins.clear();
-    ahead.keep(pages);
-    cut(loaded, base, row.count);
-    const float below = largest_until(bar - 1);
+    const uint32_t own = base + thread_x() / kGroupSize * kGroupPart;
     Bits passing;
-    uint32_t mine = 0;
-#pragma unroll
-    for (int w = kWords - 1; w >= 0; --w) {
-      passing[w] = 0;
-#pragma unroll
-      for (int i = kWordItems - 1; i >= 0; --i) {
-        const int item = w * kWordItems + i;
-        passing[w] = platform::push_larger(passing[w], loaded[item / 4].values[item % 4], below);
-      }
-      mine += static_cast<uint32_t>(__builtin_popcount(passing[w]));
-    }
-    uint32_t before;
-    const uint32_t count = sampled.count_passing(mine, before);
-    if (count <= kCapacity) {
-#pragma unroll
-      for (int w = 0; w < kWords; ++w) passing[w] = in_column_order(passing[w]);
-      sampled.keep(passing, base + thread_x() / kGroupSize * kGroupPart, before);
-    }
+    compare([&](int i) { return loaded[i / 4].values[i % 4]; }, largest_until(bar - 1), passing);
+    const uint32_t count = sampled.keep(passing, row, own);
     sync_block();
-    return sampled.run(p, row, index, rank, bins, bar, count, ahead, pages);
+    return sampled.run(p, index, rank, bins, bar, count, ahead, pages);
   }
 
   // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls
@@ -247,7 +229,7 @@ struct ResidentSelect {
   __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
                                       unsigned rank) {
     const uint32_t base = rank * kPart;
-    const PagesAhead ahead(p, TopkPages(p, index), base, kPart, kThreads);
+    const PagesAhead ahead(p, base, kPart, kThreads);
     Scores loaded;
     Vec<float, 4> sample[1];
     if (!p.eager) row.measure(p, index);
@@ -258,6 +240,7 @@ struct ResidentSelect {
     }
     row.load(loaded, base + column_of_item(0), kStep, limit, inside);
     if (p.eager) row.measure(p, index);
+    ahead.fetch(TopkPages(p, index), pages);
     if (row.count <= static_cast<uint32_t>(p.k)) {
       if constexpr (kBlocks > 1) wait_for_mailboxes();
       return false;
@@ -303,9 +286,10 @@ struct ResidentSelect {
     }
     Bits larger;
     Bits equal;
-    compare(scores, largest_until(found.span.high), larger);
+    const auto score = [&](int i) { return scores[i]; };
+    compare(score, largest_until(found.span.high), larger);
     if (found.span.low > kLeastKey) {
-      compare(scores, largest_until(found.span.low - 1), equal);
+      compare(score, largest_until(found.span.low - 1), equal);
     } else {
 #pragma unroll
       for (int w = 0; w < kWords; ++w) equal[w] = (2u << (kWordItems - 1)) - 1;
@@ -320,7 +304,7 @@ struct ResidentSelect {
     mine = sum_in_group(mine);
     if (lane == 0) last.parts[group] = mine;
     if (ranked) offer(scores, equal, base);
-    ahead.keep(pages);
+    wait_for_copies();
     // Behind the barrier no block reads another's counts any more.
     if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
     sync_block();

@@ -112,22 +112,28 @@ __device__ __forceinline__ void TopkRow::report(const TopkParams& p, int64_t row
   }
 }
 
-// The entries of a block's pages, read while the scores are on their way, where a lane has at most
-// one.
+// The entries of a block's pages, read ahead where a lane has at most one.
 struct PagesAhead {
   uint32_t first;
+  uint32_t count;
   bool held;
-  int32_t mine;
 
-  __device__ __forceinline__ PagesAhead(const TopkParams& p, const TopkPages& pages, uint32_t base,
-                                        uint32_t columns, uint32_t lanes) {
+  __device__ __forceinline__ PagesAhead(const TopkParams& p, uint32_t base, uint32_t columns,
+                                        uint32_t lanes) {
     first = base >> p.page_bits;
-    const uint32_t count = ((base + columns - 1) >> p.page_bits) - first + 1;
-    held = pages.entries && count <= lanes;
-    mine = held && thread_x() < count ? pages[first + thread_x()] : -1;
+    count = ((base + columns - 1) >> p.page_bits) - first + 1;
+    held = p.page_table && count <= lanes;
   }
-  // A barrier must follow.
-  __device__ __forceinline__ void keep(int32_t* shared) const { shared[thread_x()] = mine; }
+  // They are there behind wait_for_copies and a barrier.
+  __device__ __forceinline__ void fetch(const TopkPages& pages, int32_t* shared) const {
+    const uint32_t lane = thread_x();
+    if (!held || lane >= count) return;
+    if (first + lane < pages.count) {
+      copy_word_to_shared(&shared[lane], pages.entries + first + lane);
+    } else {
+      shared[lane] = -1;
+    }
+  }
   __device__ __forceinline__ int32_t entry(const TopkParams& p, const TopkPages& pages,
                                            const int32_t* shared, uint32_t column) const {
     const uint32_t page = column >> p.page_bits;
@@ -154,15 +160,21 @@ struct TopkResults {
   }
   // The selected column at place `i`, whose page has this entry.
   __device__ __forceinline__ void store(uint32_t i, uint32_t column, int32_t entry) const {
-    int64_t slot = int64_t{column} + offset;
+    int32_t slot;
     if (paged) {
-      slot = entry < 0 ? -1 : (int64_t{entry} << page_bits) + (column & ((1u << page_bits) - 1));
+      const bool fits =
+          static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
+      slot = static_cast<int32_t>(static_cast<uint32_t>(entry) << page_bits |
+                                  (column & ((1u << page_bits) - 1)));
+      if constexpr (kIsChecked) {
+        report_if(p, !fits && entry >= 0, Index::kPageTable, entry, (out - p.out) / p.k, i);
+      }
+      if (!fits) slot = -1;
+    } else {
+      const int64_t sum = int64_t{column} + offset;
+      slot = sum > 0x7fffffff || sum < -1 ? -1 : static_cast<int32_t>(sum);
     }
-    if constexpr (kIsChecked) {
-      report_if(p, paged && slot > 0x7fffffff, Index::kPageTable, slot >> page_bits,
-                (out - p.out) / p.k, i);
-    }
-    out[i] = slot > 0x7fffffff || slot < -1 ? -1 : static_cast<int32_t>(slot);
+    out[i] = slot;
     if (raw) raw[i] = static_cast<int32_t>(column);
   }
   __device__ __forceinline__ void store(uint32_t i, uint32_t column, const TopkPages& pages) const {

@@ -38,7 +38,8 @@ struct StepDigit {
 __device__ __forceinline__ uint32_t in_column_order(uint32_t bits, Site at = Site::here()) {
   constexpr uint32_t kUpper[3] = {0xffff0000u, 0xff00ff00u, 0xf0f0f0f0u};
 #pragma unroll
-  for (int step = 0; step < 3; ++step) {  // eight lanes swap lanes and vectors, a bit of them a step
+  for (int step = 0; step < 3;
+       ++step) {  // eight lanes swap lanes and vectors, a bit of them a step
     const int distance = 4 >> step;
     const uint32_t other = shuffle_xor<kGroupSize>(bits, distance, at);
     const uint32_t upper = kUpper[step];
@@ -53,14 +54,20 @@ __device__ __forceinline__ uint32_t in_column_order(uint32_t bits, Site at = Sit
 template <int kThreads, int kBlocks, uint32_t kCapacity>
 struct SampledSelect {
   static constexpr unsigned kGroups = kThreads / kGroupSize;
-  static constexpr int kRounds = kCapacity / kThreads;
+  static constexpr uint32_t kRounds = kCapacity / kThreads;
   static constexpr uint32_t kTooMany = 1u << 28;
+  static constexpr int kHalf = 16;  // two counts in a number
+  static constexpr uint32_t kLower = (1u << kHalf) - 1;
   static_assert(kRounds * kThreads == kCapacity);
 
   ClusterTotals<kBlocks> totals;
   LastOnes<kThreads, kBlocks> last;
   uint32_t passing[kGroupSize];  // of each group
-  uint32_t list[kCapacity];      // columns of what passes, ascending
+  struct Passing {
+    uint32_t column;
+    float score;
+  };
+  alignas(8) Passing list[kCapacity];  // what passes, in the order of columns
 
   // By one lane, before the blocks know that they run.
   __device__ __forceinline__ void open() {
@@ -68,41 +75,53 @@ struct SampledSelect {
     last.open();
   }
 
-  // How many of the block pass; `before` the group's ones. Every group has told its number; a
-  // barrier is among this.
-  __device__ __forceinline__ uint32_t count_passing(uint32_t mine, uint32_t& before) {
+  // Puts the scores whose bits are set on the list, or nothing if they are too many for it; how
+  // many there are in the block comes back. A group's columns begin at `own`. The scores come from
+  // memory: a register has no number that a lane could choose. A barrier must follow.
+  template <int kWords>
+  __device__ __forceinline__ uint32_t keep(uint32_t (&bits)[kWords], const TopkRow& row,
+                                           uint32_t own) {
     const unsigned group = thread_x() / kGroupSize;
     const unsigned lane = lane_in_group();
-    mine = sum_in_group(mine);
-    if (lane == 0) passing[group] = mine;
-    sync_block();
-    const uint32_t each = lane < kGroups ? passing[lane] : 0;
-    before = sum_in_group(lane < group ? each : 0);
-    return sum_in_group(each);
-  }
-
-  // Adds a group's columns from `column` on to the list, from a place on: bits in their order.
-  template <int kWords>
-  __device__ __forceinline__ void keep(const uint32_t (&bits)[kWords], uint32_t column,
-                                       uint32_t place) {
+    own += lane * kWordBits;
+    uint32_t mine = 0;  // of each word, which are at most two
 #pragma unroll
     for (int w = 0; w < kWords; ++w) {
-      const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(bits[w]));
-      const uint32_t up_to = inclusive_scan<Sum>(mine);
-      uint32_t to = place + up_to - mine;
-      const uint32_t own = column + (w * kGroupSize + lane_in_group()) * kWordBits;
-      for (uint32_t rest = bits[w]; rest; rest &= rest - 1) list[to++] = own + lowest_bit(rest);
-      if (w + 1 < kWords) place += broadcast(up_to, kGroupSize - 1);
+      const uint32_t first = own + w * kGroupSize * kWordBits;
+      const uint32_t inside = row.count > first ? row.count - first : 0;
+      bits[w] = in_column_order(bits[w]);
+      if (inside < kWordBits) bits[w] &= (1u << inside) - 1;
+      mine += static_cast<uint32_t>(__builtin_popcount(bits[w])) << kHalf * w;
     }
+    const uint32_t up_to = inclusive_scan<Sum>(mine);
+    const uint32_t both = broadcast(up_to, kGroupSize - 1);
+    if (lane == 0) passing[group] = (both & kLower) + (both >> kHalf);
+    sync_block();
+    const uint32_t each = lane < kGroups ? passing[lane] : 0;
+    const uint32_t count = sum_in_group(each);
+    const uint32_t before = sum_in_group(lane < group ? each : 0);
+    if (count <= kCapacity) {
+      uint32_t to = before + (up_to & kLower) - (mine & kLower);
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) {
+        if (w == 1) to = before + (both & kLower) + (up_to >> kHalf) - (mine >> kHalf);
+        for (uint32_t rest = bits[w]; rest; rest &= rest - 1, ++to) {
+          const uint32_t column = own + w * kGroupSize * kWordBits + lowest_bit(rest);
+          list[to].column = column;
+          copy_word_to_shared(&list[to].score, row.scores + column);
+        }
+      }
+    }
+    wait_for_copies();
+    return count;
   }
 
   // The list has the `count` columns of the block that pass a bar, or they are too many for it.
   // False, and nothing is done, where the last of the k is not found so: for all blocks of the
   // cluster. Every lane calls it, behind a barrier; the bins are 0.
-  __device__ __forceinline__ bool run(const TopkParams& p, const TopkRow& scores, int64_t row,
-                                      unsigned rank, Bins<kThreads>& bins, uint32_t bar,
-                                      uint32_t count, const PagesAhead& ahead,
-                                      const int32_t* pages) {
+  __device__ __forceinline__ bool run(const TopkParams& p, int64_t row, unsigned rank,
+                                      Bins<kThreads>& bins, uint32_t bar, uint32_t count,
+                                      const PagesAhead& ahead, const int32_t* pages) {
     const unsigned lane = lane_in_group();
     const uint32_t k = static_cast<uint32_t>(p.k);
     const bool fits = count <= kCapacity;
@@ -111,11 +130,15 @@ struct SampledSelect {
     const StepDigit digits(bar);
     const uint32_t rounds = (count + kThreads - 1) / kThreads;
     const uint32_t first = thread_x() / kGroupSize * rounds * kGroupSize;
-    uint64_t mine[kRounds];  // 0: none
-    load(scores.scores, first + lane, rounds, count, mine);
+    uint64_t mine[kRounds] = {};  // 0: none
 #pragma unroll
     for (uint32_t r = 0; r < kRounds; ++r) {
-      if (mine[r]) bins.count(digits.of(static_cast<uint32_t>(mine[r] >> 32)));
+      if (r >= rounds) break;
+      const uint32_t place = first + r * kGroupSize + lane;
+      if (place >= count) continue;
+      const uint32_t key = ordered_key(comparable(list[place].score));
+      mine[r] = candidate(key, list[place].column);
+      bins.count(digits.of(key));
     }
     if (!fits && thread_x() == 0) bins.counts[kBins - 1] = kTooMany;
     sync_block();
@@ -151,31 +174,10 @@ struct SampledSelect {
     uint64_t least = low;
     if (!all) {
       least = last.find(among, wanted);
-      place += last.chosen_before(among, least, first < count ? list[first] : 0);
+      place += last.chosen_before(among, least, first < count ? list[first].column : 0);
     }
     store(p, row, mine, rounds, least, place, ahead, pages);
     return true;
-  }
-
-  // A lane's scores: each kGroupSize-th of the first `count` ones, from a place on.
-  __device__ __forceinline__ void load(const float* scores, uint32_t place, uint32_t rounds,
-                                       uint32_t count, uint64_t (&mine)[kRounds]) const {
-    uint32_t columns[kRounds];
-    float values[kRounds];
-#pragma unroll
-    for (uint32_t r = 0; r < kRounds; ++r) {
-      const bool there = r < rounds && place + r * kGroupSize < count;
-      columns[r] = there ? list[place + r * kGroupSize] : ~0u;
-    }
-#pragma unroll
-    for (uint32_t r = 0; r < kRounds; ++r) {
-      values[r] = columns[r] != ~0u ? scores[columns[r]] : 0.0f;
-    }
-#pragma unroll
-    for (uint32_t r = 0; r < kRounds; ++r) {
-      const uint32_t key = ordered_key(comparable(values[r]));
-      mine[r] = columns[r] != ~0u ? candidate(key, columns[r]) : 0;
-    }
   }
 
   // Stores a group's scores from `least` on, from a place on.

@@ -155,8 +155,7 @@ struct StreamSelect {
       for (int v = kVectors - 1; v >= 0; --v) {
         const Four four = stages[step % kStages][v][thread_x()];
 #pragma unroll
-        for (int i = 3; i >= 0; --i)
-          waits = platform::push_larger(waits, four.values[i], below);
+        for (int i = 3; i >= 0; --i) waits = platform::push_larger(waits, four.values[i], below);
       }
       return waits;
     }
