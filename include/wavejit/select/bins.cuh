@@ -135,9 +135,21 @@ struct Bins {
   __device__ __forceinline__ const Four* four(unsigned row) const {
     return reinterpret_cast<const Four*>(counts + first_digit(row));
   }
-  __device__ __forceinline__ uint32_t total_of(unsigned row, Site at = Site::here()) const {
-    const Four mine = *four(row);
-    return sum_in_group(mine.values[0] + mine.values[1] + mine.values[2] + mine.values[3], at);
+  // Calls each(row, total) for the rows of the group.
+  template <class Each>
+  __device__ __forceinline__ void visit_totals(Each each, Site at = Site::here()) const {
+    const unsigned first = thread_x() / kGroupSize * kRows;
+    Four mine[kRows];  // all are read before the first sum waits for one
+#pragma unroll
+    for (unsigned i = 0; i < kRows; ++i) mine[i] = *four(first + i);
+    uint32_t sums[kRows];
+#pragma unroll
+    for (unsigned i = 0; i < kRows; ++i) {
+      const uint32_t (&v)[4] = mine[i].values;
+      sums[i] = v[0] + v[1] + v[2] + v[3];
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kRows; ++i) each(first + i, sum_in_group(sums[i], at));
   }
   // The row at which the totals, one a lane, reach what is wanted; `above` is before it.
   __device__ __forceinline__ static unsigned row_of(uint32_t mine, uint32_t wanted, uint32_t& above,
@@ -164,11 +176,11 @@ struct Bins {
   // Every lane of the block calls it, behind a barrier; 0 < wanted <= the sum of all counts.
   __device__ __forceinline__ Digit find(uint32_t wanted, Site at = Site::here()) {
     const unsigned group = thread_x() / kGroupSize;
-#pragma unroll
-    for (unsigned i = 0; i < kRows; ++i) {
-      const uint32_t total = total_of(group * kRows + i, at);
-      if (lane_in_group() == i) totals[group * kRows + i] = total;
-    }
+    visit_totals(
+        [&](unsigned row, uint32_t total) {
+          if (lane_in_group() == 0) totals[row] = total;
+        },
+        at);
     sync_block(at);
     uint32_t above;
     const unsigned row = row_of(totals[lane_in_group()], wanted, above, at);

@@ -27,13 +27,12 @@ __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
   using Four = Vec<uint32_t, 4>;
   constexpr unsigned kRows = Bins<kThreads>::kRows;
   const unsigned group = thread_x() / kGroupSize;
-#pragma unroll
-  for (unsigned i = 0; i < kRows; ++i) {
-    const uint32_t total = bins.total_of(group * kRows + i, at);
-    if (lane_in_group() < kBlocks) {
-      send_in_cluster(&totals.rows[rank][group * kRows + i], &totals.mail, lane_in_group(), total);
-    }
-  }
+  bins.visit_totals(
+      [&](unsigned row, uint32_t total) {
+        if (lane_in_group() >= kBlocks) return;
+        send_in_cluster(&totals.rows[rank][row], &totals.mail, lane_in_group(), total);
+      },
+      at);
   wait_for_mail(&totals.mail);
   uint32_t mine = 0;
 #pragma unroll

@@ -236,7 +236,8 @@ struct ResidentSelect {
     const uint32_t limit = p.eager ? row.columns : row.count;
     const bool inside = base + kPart <= limit;
     if constexpr (kSampled && kBlocks > 1) {
-      row.load(sample, column_of_sample(row.columns), 0, row.columns, true);
+      const uint32_t first = column_of_sample(row.columns);
+      row.load(sample, first, 0, row.columns, first + 4 <= row.columns);
     }
     row.load(loaded, base + column_of_item(0), kStep, limit, inside);
     if (p.eager) row.measure(p, index);
