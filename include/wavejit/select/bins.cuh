@@ -165,12 +165,13 @@ struct Bins {
     const uint32_t sum = mine.values[0] + mine.values[1] + mine.values[2] + mine.values[3];
     above += inclusive_scan<Sum>(sum, at) - sum;
     if (above >= wanted || wanted > above + sum) return;
+    Digit digit{first_digit(row) + 3, above, mine.values[3]};
 #pragma unroll
-    for (int i = 3; i >= 0; --i) {
-      const uint32_t inside = mine.values[i];
-      if (above < wanted && wanted <= above + inside) found = {first_digit(row) + i, above, inside};
-      above += inside;
+    for (int i = 2; i >= 0; --i) {
+      above += mine.values[i + 1];
+      if (wanted > above) digit = {first_digit(row) + i, above, mine.values[i]};
     }
+    found = digit;
   }
 
   // Every lane of the block calls it, behind a barrier; 0 < wanted <= the sum of all counts.

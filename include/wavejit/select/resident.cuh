@@ -83,7 +83,7 @@ struct ResidentSelect {
     return thread_x() / kGroupSize * kGroupPart + item / 4 * kStep + lane_in_group() * 4 + item % 4;
   }
 
-  // Before the scores are there. A barrier of the cluster must follow.
+  // Before the scores are there.
   __device__ __forceinline__ void clear() {
     bins.clear();
     if (thread_x() == 0) {
@@ -95,6 +95,7 @@ struct ResidentSelect {
     }
     if constexpr (kBlocks > 1) announce_mailboxes();
     sync_block();
+    if constexpr (kBlocks > 1) wait_for_mailboxes();
   }
 
   __device__ __forceinline__ Digit search(int turn, unsigned rank, uint32_t wanted,
@@ -207,11 +208,10 @@ struct ResidentSelect {
                                                    const Vec<float, 4>& sample, Scores& loaded,
                                                    const PagesAhead& ahead) {
     const uint32_t base = rank * kPart;
+    const uint32_t wanted = rank_in_sample(static_cast<uint32_t>(p.k), one_of(row.columns));
 #pragma unroll
     for (int i = 0; i < 4; ++i) bins.count(FirstDigit::of(comparable(sample.values[i])));
     sync_block();
-    if constexpr (kBlocks > 1) wait_for_mailboxes();
-    const uint32_t wanted = rank_in_sample(static_cast<uint32_t>(p.k), one_of(row.columns));
     const uint32_t bar =
         FirstDigit::span(bins.find(wanted < 4 * kThreads ? wanted : 4 * kThreads).digit).low;
     if (bar <= kLeastKey) return false;
@@ -242,10 +242,7 @@ struct ResidentSelect {
     row.load(loaded, base + column_of_item(0), kStep, limit, inside);
     if (p.eager) row.measure(p, index);
     ahead.fetch(TopkPages(p, index), pages);
-    if (row.count <= static_cast<uint32_t>(p.k)) {
-      if constexpr (kBlocks > 1) wait_for_mailboxes();
-      return false;
-    }
+    if (row.count <= static_cast<uint32_t>(p.k)) return false;
     if constexpr (kSampled) {
       if constexpr (kBlocks == 1) sample[0] = loaded[0];
       cut(sample[0], column_of_sample(row.columns), row.count);
@@ -277,7 +274,6 @@ struct ResidentSelect {
       bins.count(FirstDigit::of(scores[i]));
     }
     sync_block();
-    if constexpr (kBlocks > 1 && !kSampled) wait_for_mailboxes();
     const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
 
     const bool ranked = found.inside <= kRanked && !found.all();

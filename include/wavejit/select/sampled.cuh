@@ -133,12 +133,12 @@ struct SampledSelect {
     uint64_t mine[kRounds] = {};  // 0: none
 #pragma unroll
     for (uint32_t r = 0; r < kRounds; ++r) {
-      if (r >= rounds) break;
       const uint32_t place = first + r * kGroupSize + lane;
-      if (place >= count) continue;
-      const uint32_t key = ordered_key(comparable(list[place].score));
-      mine[r] = candidate(key, list[place].column);
-      bins.count(digits.of(key));
+      if (r < rounds && place < count) {
+        const uint32_t key = ordered_key(comparable(list[place].score));
+        mine[r] = candidate(key, list[place].column);
+        bins.count(digits.of(key));
+      }
     }
     if (!fits && thread_x() == 0) bins.counts[kBins - 1] = kTooMany;
     sync_block();
@@ -162,9 +162,10 @@ struct SampledSelect {
     uint32_t larger = 0;
 #pragma unroll
     for (uint32_t r = 0; r < kRounds; ++r) {
-      if (r >= rounds) break;
-      larger += count_lanes(mine[r] > sure);
-      if (mine[r] >= low && mine[r] <= sure) last.add(mine[r]);
+      if (r < rounds) {
+        larger += count_lanes(mine[r] > sure);
+        if (mine[r] >= low && mine[r] <= sure) last.add(mine[r]);
+      }
     }
     if (lane == 0) last.parts[thread_x() / kGroupSize] = larger;
     if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
@@ -189,16 +190,17 @@ struct SampledSelect {
     const TopkResults results(p, row);
 #pragma unroll
     for (uint32_t r = 0; r < kRounds; ++r) {
-      if (r >= rounds) break;
-      const bool chosen = mine[r] >= least;
-      const uint64_t lanes = ballot<kGroupSize>(chosen);
-      const uint64_t below = (uint64_t{1} << lane_in_group()) - 1;
-      const uint32_t column = column_of(mine[r]);
-      if (chosen) {
-        results.store(place + static_cast<uint32_t>(__builtin_popcountll(lanes & below)), column,
-                      ahead.entry(p, table, pages, column));
+      if (r < rounds) {
+        const bool chosen = mine[r] >= least;
+        const uint64_t lanes = ballot<kGroupSize>(chosen);
+        const uint64_t below = (uint64_t{1} << lane_in_group()) - 1;
+        const uint32_t column = column_of(mine[r]);
+        if (chosen) {
+          results.store(place + static_cast<uint32_t>(__builtin_popcountll(lanes & below)), column,
+                        ahead.entry(p, table, pages, column));
+        }
+        place += static_cast<uint32_t>(__builtin_popcountll(lanes));
       }
-      place += static_cast<uint32_t>(__builtin_popcountll(lanes));
     }
   }
 };
