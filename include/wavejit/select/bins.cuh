@@ -151,12 +151,13 @@ struct Bins {
 #pragma unroll
     for (unsigned i = 0; i < kRows; ++i) each(first + i, sum_in_group(sums[i], at));
   }
-  // The row at which the totals, one a lane, reach what is wanted; `above` is before it.
+  // The row at which the totals, one a lane, reach what is wanted; `above` is before it. It is
+  // kAllRows if they do not.
   __device__ __forceinline__ static unsigned row_of(uint32_t mine, uint32_t wanted, uint32_t& above,
                                                     Site at = Site::here()) {
     const uint32_t up_to = inclusive_scan<Sum>(mine, at);
     const unsigned row = static_cast<unsigned>(count_lanes(up_to < wanted, at));
-    above = broadcast(up_to - mine, static_cast<int>(row), at);
+    above = broadcast(up_to - mine, static_cast<int>(row % kGroupSize), at);
     return row;
   }
   // The lane that has the digit among its four writes it to `found`. All lanes of a group call it.

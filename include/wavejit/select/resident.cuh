@@ -66,6 +66,13 @@ struct ResidentSelect {
       word = platform::push_larger((i + 1) % kWordItems == 0 ? 0 : word, score(i), with);
     }
   }
+  // Which items have at least a key.
+  template <class Score>
+  __device__ __forceinline__ static void compare_from(Score score, uint32_t key, Bits& bits) {
+    if (key > kLeastKey) return compare(score, largest_until(key - 1), bits);
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) bits[w] = (2u << (kWordItems - 1)) - 1;
+  }
   // Calls each(item, place) for the bits of this lane; `place` is the first one of the group. What
   // comes back is the place behind its last one.
   template <class Each>
@@ -153,14 +160,24 @@ struct ResidentSelect {
     const uint32_t larger_before = packed_before >> kEqualBits;
     const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
     if (found.inside <= kRanked && !found.all()) {
+      const uint32_t key = static_cast<uint32_t>(bar >> 32);
+      const auto score = [&](int i) { return scores[i]; };
+      Bits larger;
+      Bits same;
+      compare(score, largest_until(key), larger);
+      compare_from(score, key, same);
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) {
+        selected[w] |= equal[w] & larger[w];
+        same[w] &= equal[w] & ~larger[w];
+      }
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
-        if (!has_any(equal, v)) continue;
+        if (!has_any(same, v)) continue;
 #pragma unroll
         for (int i = 4 * v; i < 4 * v + 4; ++i) {
-          const bool chosen =
-              candidate(ordered_key(platform::opaque(scores[i])), base + column_of_item(i)) >= bar;
-          if (chosen) selected[i / kWordItems] |= equal[i / kWordItems] & 1u << i % kWordItems;
+          const bool chosen = base + column_of_item(i) <= column_of(bar);
+          if (chosen) selected[i / kWordItems] |= same[i / kWordItems] & 1u << i % kWordItems;
         }
       }
       const uint32_t group_first = base + thread_x() / kGroupSize * kGroupPart;
@@ -285,12 +302,7 @@ struct ResidentSelect {
     Bits equal;
     const auto score = [&](int i) { return scores[i]; };
     compare(score, largest_until(found.span.high), larger);
-    if (found.span.low > kLeastKey) {
-      compare(score, largest_until(found.span.low - 1), equal);
-    } else {
-#pragma unroll
-      for (int w = 0; w < kWords; ++w) equal[w] = (2u << (kWordItems - 1)) - 1;
-    }
+    compare_from(score, found.span.low, equal);
     uint32_t mine = 0;
 #pragma unroll
     for (int w = 0; w < kWords; ++w) {
