@@ -12,7 +12,9 @@ import datetime
 import json
 import math
 import platform
+import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,11 @@ import timing
 import torch
 
 FOLDER = Path(__file__).parent
+OVERHEADS = "overheads"  # what a call costs before and around the kernel
 AGREEING_BYTES = 0.01  # of a cache may differ: rounding ties of nearly equal rows
 
 
-def machine(out: Path | None) -> dict[str, str]:
+def machine() -> dict[str, str]:
     """What the numbers were measured on and with."""
     import tvm_ffi
 
@@ -48,7 +51,7 @@ def machine(out: Path | None) -> dict[str, str]:
         "nvcc": nvcc.strip().splitlines()[-1],
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"python benchmarks/run.py --out benchmarks/results/{out.name if out else '-'}",
+        "command": shlex.join(["python", *sys.argv]),
         "commit": commit.stdout.strip() if commit.returncode == 0 else "unknown",
     }
 
@@ -86,7 +89,7 @@ def measure(row: c4.Row, rate: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where to write the results as JSON")
-    parser.add_argument("--only", nargs="+", help="these groups of rows, without the overheads")
+    parser.add_argument("--only", nargs="+", help="these groups of rows, or overheads")
     options = parser.parse_args()
     out: Path | None = options.out
     if not torch.cuda.is_available():
@@ -102,7 +105,8 @@ def main() -> None:
     groups = {
         module.__name__: module for module in (c4, c128, compress_store, caches, queries, routing)
     }
-    chosen = [groups[name] for name in options.only or groups]
+    wanted = options.only or [*groups, OVERHEADS]
+    chosen = [groups[name] for name in wanted if name != OVERHEADS]
     for make in [make for group in chosen for make in group.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)
@@ -111,12 +115,12 @@ def main() -> None:
             f"{line['ratio'] or math.nan:8.3f}{line['share']:8.1%}",
             flush=True,
         )
-    overheads = {} if options.only else _overheads()
+    overheads = _overheads() if OVERHEADS in wanted else {}
     for name, value in overheads.items():
         print(f"{name:46}{value:10.3f}")
     if out:
         record = {
-            "machine": machine(out),
+            "machine": machine(),
             "copy_rate": rate,
             "rows": results,
             "overheads": overheads,

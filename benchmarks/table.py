@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-RESULTS = [  # the first has the overheads too
-    ROOT / f"benchmarks/results/h200{group}.json"
-    for group in ("", "_caches", "_queries", "_routing")
-]
+GROUPS = ("c4", "c128", "compress_store", "caches", "queries", "routing", "overheads")
 README = ROOT / "README.md"
-START, END = "<!-- table: h200 -->\n", "<!-- end -->"
+START, END = re.compile("<!-- table: (\\w+) -->\n"), "<!-- end -->"
 
 
-def table() -> str:
-    """The rows and overheads of the recorded runs as Markdown."""
-    records = [json.loads(path.read_text()) for path in RESULTS]
+def table(card: str) -> str:
+    """The rows and overheads of the card's recorded runs as Markdown."""
+    paths = [ROOT / f"benchmarks/results/{card}_{group}.json" for group in GROUPS]
+    records = [json.loads(path.read_text()) for path in paths if path.exists()]
     lines = ["| | us | peer us | ours / peer | share |", "| --- | --- | --- | --- | --- |"]
     for row in (row for record in records for row in record["rows"]):
         share = f"{row['share']:.0%}" if row["share"] else "-"
@@ -25,19 +24,22 @@ def table() -> str:
         numbers = " | ".join("-" if cell is None else f"{cell:.2f}" for cell in cells)
         lines.append(f"| {row['name']} | {numbers} | {share} |")
     lines += ["", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {value:.2f} |" for name, value in records[0]["overheads"].items()]
+    overheads = {name: value for record in records for name, value in record["overheads"].items()}
+    lines += [f"| {name} | {value:.2f} |" for name, value in overheads.items()]
     return "\n".join(lines) + "\n"
 
 
-def current() -> str:
-    """The table as the README has it now."""
-    text = README.read_text()
-    return text[text.index(START) + len(START) : text.index(END)]
+def place(text: str) -> tuple[str, int, int]:
+    """Whose table the README's text has, and where."""
+    start = START.search(text)
+    if start is None:
+        raise SystemExit(f"{README}: expected a line <!-- table: CARD -->, found none")
+    return start[1], start.end(), text.index(END)
 
 
 if __name__ == "__main__":
-    print(table())
+    readme = README.read_text()
+    card, start, end = place(readme)
+    print(table(card))
     if "--write" in sys.argv:
-        README.write_text(
-            README.read_text().replace(START + current() + END, START + table() + END)
-        )
+        README.write_text(readme[:start] + table(card) + readme[end:])

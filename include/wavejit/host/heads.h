@@ -51,11 +51,8 @@ inline void at_most_32_bits(const char* what, int64_t count) {
   }
 }
 // Positions are clamped to the table, so it must have a row.
-inline void some_positions(int64_t rows) {
-  if (rows == 0) fail("ValueError", "freqs_cis: expected at least one position, got none");
-}
 inline uint32_t last_position(int64_t rows) {
-  some_positions(rows);
+  if (rows == 0) fail("ValueError", "freqs_cis: expected at least one position, got none");
   at_most_32_bits("freqs_cis: positions", rows);
   return static_cast<uint32_t>(rows - 1);
 }
