@@ -39,15 +39,20 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry of this block and its slice: the slices of an entry lie side by side.
-  template <int kTileSize>
+  // The entry of this block and its slices, which lie side by side: kPoolThreads lanes for each of
+  // kSlicesOfBlock.
+  template <int kTileSize, int kSlicesOfBlock = 1>
   struct Share {
     static constexpr int kTile = kTileSize;
+    static constexpr int kSlices = kSlicesOfBlock;
+    static constexpr int kThreads = kPoolThreads * kSlices;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
-    static constexpr int kBlocks = kHeadDim / kSlice;  // of an entry
+    static constexpr int kBlocks = kHeadDim / (kSlice * kSlices);  // of an entry
+    static_assert(kBlocks * kSlice * kSlices == kHeadDim);
     using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    int slice = static_cast<int>(block_x() % kBlocks) * kSlice;  // its first channel
+    int number = static_cast<int>(thread_x()) / kPoolThreads;  // of the block's slices
+    int slice = (static_cast<int>(block_x() % kBlocks) * kSlices + number) * kSlice;  // its channel
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
@@ -169,7 +174,7 @@ struct C128 {
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
                                                 const Share& share, bool saves,
                                                 typename Share::Groups& groups) {
-    OwnRow<kPoolThreads> own;
+    OwnRow<Share::kThreads> own;
     const int lane = static_cast<int>(thread_x());
     saves = saves && step.write_loc >= 0;  // the same in every lane
     if (saves) own.load(p, share.entry, lane);
