@@ -19,4 +19,4 @@ def test_a_plan_serves_many_launches(device: str) -> None:
 
 
 def test_large_steps_equal_small_ones(device: str) -> None:
-    store_runs.check_large_step(device, LAYOUTS["Indexer"], 128, (30, 60, 120))
+    store_runs.check_large_step(device, LAYOUTS["Indexer"], 128, (10, 30, 50, 120))

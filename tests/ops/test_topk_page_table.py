@@ -77,6 +77,51 @@ def test_no_winner_is_dropped(device: str, k: int, columns: int, count: int) -> 
     check(device, rows, [columns] * len(rows), k)
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_sample_that_misleads(device: str, rows: int) -> None:
+    """All large scores lie where a stream looks first, and they are fewer than k."""
+    columns = 40_000
+    first = torch.arange(columns) // 256 % 10 == 0
+    scores = inputs.normal(8, (rows, columns))
+    scores[:, first & (first.cumsum(0) <= 1000)] += 100
+    check(device, scores, [columns] * rows, 2048)
+
+
+def misleading(columns: int, k: int, first: Any) -> dict[str, Any]:
+    """Scores whose columns `first`, the sample, are not like the others."""
+    normal, place = inputs.normal(9, (columns,)), first.cumsum(0)
+    return {
+        "fewer than k are large": torch.where(first & (place <= k // 2), normal + 100, normal),
+        "none is large": torch.where(first, normal - 100, normal),
+        "all are": torch.where(first, normal + 100, normal),
+        "all are alike": torch.where(first, 1.0, normal),
+        "the others are alike": torch.where(first, normal, 4.0),
+        "one bit apart": 1 + (normal > 1) * 2.0**-23,
+        "below 0": -(normal.abs()) - 1,
+        "nan": torch.where(first, torch.nan, normal),
+    }
+
+
+@pytest.mark.parametrize("k", [100, 2048])
+@pytest.mark.parametrize("columns, period, width", [(8000, 1024, 128), (16_000, 1024, 128)])
+def test_a_sample_of_resident_scores_that_misleads(
+    device: str, columns: int, period: int, width: int, k: int
+) -> None:
+    rows = misleading(columns, k, torch.arange(columns) % period < width)
+    check(device, torch.stack(list(rows.values())), [columns] * 4 + [columns - 999] * 4, k)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="clusters of blocks need a GPU")
+@pytest.mark.parametrize("k", [100, 2048])
+@pytest.mark.parametrize("columns", [20_000, 65_536, 131_000, 262_144])
+def test_a_sample_of_a_cluster_that_misleads(columns: int, k: int) -> None:
+    period = columns // 64 // 4 * 4
+    first = torch.arange(columns) % period < 32
+    rows = torch.stack(list(misleading(columns, k, first).values()))
+    for lengths in ([columns] * 8, [columns // 3] * 8, [k + 1] * 8):
+        check("cuda", rows, lengths, k)
+
+
 @pytest.mark.parametrize("name", ["any bits", "all equal", "neighbours", "ascending"])
 def test_262144_columns(device: str, name: str) -> None:
     check(device, hard_rows(262_144)[name][None], [262_144], 2048)

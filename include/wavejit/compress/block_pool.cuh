@@ -59,8 +59,7 @@ struct PoolSums {
   }
 };
 
-// The groups' sums of one slice. A block that pools one slice after another takes two in turn: then
-// one barrier a slice is enough.
+// The groups' sums of one slice.
 template <int kTile>
 struct PoolGroups {
   static constexpr int kChannels = PoolLane<kTile>::kSlice;

@@ -39,35 +39,24 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry of this block and its slice: the slices of an entry lie side by side, and a block
-  // takes kTurns of them one after another.
-  template <int kTileSize, int kTurnCount = 1>
+  // The entry of this block and its slices, which lie side by side: kPoolThreads lanes for each of
+  // kSlicesOfBlock.
+  template <int kTileSize, int kSlicesOfBlock = 1>
   struct Share {
     static constexpr int kTile = kTileSize;
-    static constexpr int kTurns = kTurnCount;
-    static constexpr int kThreads = kPoolThreads;
+    static constexpr int kSlices = kSlicesOfBlock;
+    static constexpr int kThreads = kPoolThreads * kSlices;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
-    static constexpr int kSlices = kHeadDim / kSlice;  // of an entry
-    static constexpr int kBlocks = kSlices / kTurns;   // of an entry
-    static_assert(kBlocks > 0 && kBlocks * kTurns == kSlices);
+    static constexpr int kBlocks = kHeadDim / (kSlice * kSlices);  // of an entry
+    static_assert(kBlocks * kSlice * kSlices == kHeadDim);
     using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    // Its first channel. Blocks that take a whole entry begin at different slices, because memory
-    // is slow where all of them read the same columns at a time.
-    int slice = kBlocks > 1 ? static_cast<int>(block_x() % kBlocks) * kTurns* kSlice
-                            : static_cast<int>(block_x() % kSlices) * kSlice;
+    int number = static_cast<int>(thread_x()) / kPoolThreads;  // of the block's slices
+    int slice = (static_cast<int>(block_x() % kBlocks) * kSlices + number) * kSlice;  // its channel
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
     __device__ __forceinline__ static bool is_first() { return block_x() % kBlocks == 0; }
-    __device__ __forceinline__ void next_turn() { slice = (slice + kSlice) % kHeadDim; }
-
-    // Which channel of the slice this lane merges in a turn, or one beyond it: turn after turn
-    // other lanes do.
-    __device__ __forceinline__ static int merged_channel(int turn) {
-      const int lane = static_cast<int>(thread_x());
-      return (lane + kPoolThreads - turn * kSlice % kPoolThreads) % kPoolThreads;
-    }
   };
 
   template <int kTile>

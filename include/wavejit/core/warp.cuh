@@ -67,6 +67,16 @@ __device__ __forceinline__ T reduce_min(T value, Site at = Site::here()) {
   return reduce<Min, kFrom, kTo>(value, at);
 }
 
+// The sum over the group of an integer, whose sums have no order: one instruction where there is
+// one.
+__device__ __forceinline__ uint32_t sum_in_group(uint32_t value, Site at = Site::here()) {
+  if constexpr (platform::kHasGroupSum) {
+    return platform::group_sum(value);
+  } else {
+    return reduce_sum(value, at);
+  }
+}
+
 // The combination of this lane and all before it in its segment of kWidth lanes.
 template <class Op, int kWidth = kGroupSize, class T>
 __device__ __forceinline__ T inclusive_scan(T value, Site at = Site::here()) {

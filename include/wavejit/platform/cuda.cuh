@@ -48,42 +48,32 @@ __device__ __forceinline__ uint64_t ballot(bool value, Site = Site::here()) {
   return (lanes & group_mask<kWidth>()) >> (lane_id() & ~(kWidth - 1));
 }
 __device__ __forceinline__ void sync_block(Site = Site::here()) { __syncthreads(); }
+// What the lanes of the group did in shared memory before is seen by all of them afterwards.
+template <int kWidth>
+__device__ __forceinline__ void sync_group(Site = Site::here()) {
+  __syncwarp(group_mask<kWidth>());
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = true;
+template <class T>
+__device__ __forceinline__ T& block_storage() {
+  extern __shared__ uint4 wavejit_storage[];
+  return *reinterpret_cast<T*>(wavejit_storage);
+}
 
 // Counters and bits in shared memory; what was there before comes back.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return atomicAdd(shared, value);
 }
+// Where few lanes of a group add. `zero` is 0 without the compiler knowing it: one that sees the
+// same address in all lanes first gathers what they add, which takes longer.
+__device__ __forceinline__ uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero) {
+  return atomicAdd(shared + zero, value);
+}
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return atomicOr(shared, value);
-}
-
-// A cluster is a few neighbouring blocks that run at the same time and read each other's shared
-// memory; a kernel that is launched without one is its own. Every lane calls arrive and wait.
-inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
-__device__ __forceinline__ void arrive_at_cluster() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_cluster() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#endif
-}
-// What lies at this address in the shared memory of the cluster's block `rank`.
-__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned rank) {
-#if __CUDA_ARCH__ >= 900
-  uint32_t value;
-  asm volatile(
-      "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
-      "ld.shared::cluster.u32 %0, [there];\n\t}"
-      : "=r"(value)
-      : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank)
-      : "memory");
-  return value;
-#else
-  return *shared;
-#endif
 }
 
 // 16 bytes from global to shared memory without a register on their way. They are there for this
@@ -96,6 +86,29 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
                : "memory");
 #else
   *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
+#endif
+}
+// The same of 4 bytes.
+__device__ __forceinline__ void copy_word_to_shared(void* shared, const void* global) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+#else
+  *static_cast<uint32_t*>(shared) = *static_cast<const uint32_t*>(global);
+#endif
+}
+// Copies since the last end are one group; all but the last kGroups of them are waited for.
+__device__ __forceinline__ void end_of_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kGroups>
+__device__ __forceinline__ void wait_for_copies_but() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 #endif
 }
 __device__ __forceinline__ void wait_for_copies() {
@@ -135,6 +148,32 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return fminf(a, b); }
+// NaN becomes -inf.
+__device__ __forceinline__ float nan_as_least(float a) {
+  float result;
+  asm("max.f32 %0, %1, 0fFF800000;" : "=f"(result) : "f"(a));
+  return result;
+}
+// The value, about which the compiler knows nothing: what depends on it is not made ahead of a
+// loop.
+__device__ __forceinline__ float opaque(float value) {
+  asm volatile("" : "+f"(value));
+  return value;
+}
+// The bits one place up, and whether a > b below them: the sign of b - a, for numbers and
+// infinities.
+__device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
+  return __funnelshift_l(__float_as_uint(b - a), bits, 1);
+}
+// The sum over 32 lanes, in one instruction.
+inline constexpr bool kHasGroupSum = __CUDA_ARCH__ >= 800;
+__device__ __forceinline__ uint32_t group_sum(uint32_t value) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_add_sync(group_mask<32>(), value);
+#else
+  return value;
+#endif
+}
 // Into [0, 1]; no NaN.
 __device__ __forceinline__ float saturate(float value) { return __saturatef(value); }
 inline constexpr bool kNanIsQuick = __CUDA_ARCH__ >= 800;

@@ -32,14 +32,24 @@ T shuffle_up(T value, int delta, Site at = Site::here());
 template <int kWidth>
 uint64_t ballot(bool value, Site at = Site::here());
 void sync_block(Site at = Site::here());
+template <int kWidth>
+void sync_group(Site at = Site::here());
+#if defined(WAVEJIT_TARGET_CUDA)
+inline constexpr bool kStorageIsLaunched = true;
+#else
+inline constexpr bool kStorageIsLaunched = false;
+#endif
+template <class T>
+T& block_storage();
 uint32_t atomic_add(uint32_t* shared, uint32_t value);
+uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t zero);
 uint32_t atomic_or(uint32_t* shared, uint32_t value);
-inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
-void arrive_at_cluster();
-void wait_for_cluster();
-uint32_t load_in_cluster(const uint32_t* shared, unsigned rank);
 void copy_to_shared(void* shared, const void* global);
+void copy_word_to_shared(void* shared, const void* global);
 void wait_for_copies();
+void end_of_copies();
+template <int kGroups>
+void wait_for_copies_but();
 void wait_for_previous_launch();
 template <class... Address>
 void wait_for_previous_launch(const Address*... addresses);
@@ -51,6 +61,11 @@ float minimum(float a, float b);
 float saturate(float value);
 inline constexpr bool kNanIsQuick = false;
 float maximum_or_nan(float a, float b);
+float nan_as_least(float a);
+float opaque(float value);
+uint32_t push_larger(uint32_t bits, float a, float b);
+inline constexpr bool kHasGroupSum = false;
+uint32_t group_sum(uint32_t value);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
 uint64_t fetch_add(uint64_t* address, uint64_t value);

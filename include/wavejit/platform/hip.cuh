@@ -86,21 +86,33 @@ __device__ __forceinline__ void sync_block(Site = Site::here()) {
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+// A wave's accesses to shared memory keep their order; the compiler has to as well.
+template <int kWidth>
+__device__ __forceinline__ void sync_group(Site = Site::here()) {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = false;
+template <class T>
+__device__ __forceinline__ T& block_storage() {
+  __shared__ T storage;
+  return storage;
+}
 
 // Counters and bits in shared memory; what was there before comes back.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_add(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
+// Where few lanes of a group add; the last argument is 0.
+__device__ __forceinline__ uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t) {
+  return atomic_add(shared, value);
+}
 __device__ __forceinline__ uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_or(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
-}
-
-// Every block is a cluster of its own.
-inline constexpr int kMaxClusterBlocks = 1;
-__device__ __forceinline__ void arrive_at_cluster() {}
-__device__ __forceinline__ void wait_for_cluster() { sync_block(); }
-__device__ __forceinline__ uint32_t load_in_cluster(const uint32_t* shared, unsigned) {
-  return *shared;
 }
 
 // 16 bytes from global to shared memory.
@@ -110,7 +122,16 @@ __device__ __forceinline__ void copy_to_shared(void* shared, const void* global)
   };
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
 }
+__device__ __forceinline__ void copy_word_to_shared(void* shared, const void* global) {
+  struct alignas(4) Word {
+    uint32_t value;
+  };
+  *static_cast<Word*>(shared) = *static_cast<const Word*>(global);
+}
 __device__ __forceinline__ void wait_for_copies() {}
+__device__ __forceinline__ void end_of_copies() {}
+template <int kGroups>
+__device__ __forceinline__ void wait_for_copies_but() {}
 
 // AMD runs the launches of a stream one after another.
 __device__ __forceinline__ void wait_for_previous_launch() {}
@@ -124,6 +145,19 @@ __device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
 namespace platform {
 __device__ __forceinline__ float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 __device__ __forceinline__ float minimum(float a, float b) { return __builtin_fminf(a, b); }
+// NaN becomes -inf.
+__device__ __forceinline__ float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+// The value, about which the compiler knows nothing.
+__device__ __forceinline__ float opaque(float value) {
+  asm volatile("" : "+v"(value));
+  return value;
+}
+// The bits one place up, and whether a > b below them.
+__device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b) {
+  return bits << 1 | static_cast<uint32_t>(a > b);
+}
+inline constexpr bool kHasGroupSum = false;
+__device__ __forceinline__ uint32_t group_sum(uint32_t value) { return value; }
 // Into [0, 1]; no NaN.
 __device__ __forceinline__ float saturate(float value) {
   return __builtin_amdgcn_fmed3f(value, 0.0f, 1.0f);

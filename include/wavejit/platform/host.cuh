@@ -29,6 +29,20 @@ using simt::shuffle;
 using simt::shuffle_up;
 using simt::shuffle_xor;
 using simt::sync_block;
+// Lanes that meet at a ballot have done all that comes before it.
+template <int kWidth>
+inline void sync_group(Site at = Site::here()) {
+  (void)ballot<kWidth>(true, at);
+}
+
+// Shared memory for one T, whose size the launch names where kStorageIsLaunched: it may exceed what
+// variables may take.
+inline constexpr bool kStorageIsLaunched = false;
+template <class T>
+inline T& block_storage() {
+  __shared__ T storage;
+  return storage;
+}
 
 // The lanes of a block take turns on one thread, so these need no atomic instruction.
 inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
@@ -36,17 +50,15 @@ inline uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   *shared = before + value;
   return before;
 }
+// Where few lanes of a group add; the last argument is 0.
+inline uint32_t add_sparsely(uint32_t* shared, uint32_t value, uint32_t) {
+  return atomic_add(shared, value);
+}
 inline uint32_t atomic_or(uint32_t* shared, uint32_t value) {
   const uint32_t before = *shared;
   *shared = before | value;
   return before;
 }
-
-// Every block is a cluster of its own.
-inline constexpr int kMaxClusterBlocks = 1;
-inline void arrive_at_cluster() {}
-inline void wait_for_cluster() { sync_block(); }
-inline uint32_t load_in_cluster(const uint32_t* shared, unsigned) { return *shared; }
 
 inline void copy_to_shared(void* shared, const void* global) {
   struct alignas(16) Words {
@@ -54,7 +66,13 @@ inline void copy_to_shared(void* shared, const void* global) {
   };
   *static_cast<Words*>(shared) = *static_cast<const Words*>(global);
 }
+inline void copy_word_to_shared(void* shared, const void* global) {
+  __builtin_memcpy(shared, global, sizeof(uint32_t));
+}
 inline void wait_for_copies() {}
+inline void end_of_copies() {}
+template <int kGroups>
+inline void wait_for_copies_but() {}
 
 inline void wait_for_previous_launch() {}
 inline void allow_next_launch() {}
@@ -65,6 +83,15 @@ inline float fused_multiply_add(float a, float b, float c) { return __builtin_fm
 namespace platform {
 inline float maximum(float a, float b) { return a > b || b != b ? a : b; }
 inline float minimum(float a, float b) { return a < b || b != b ? a : b; }
+// NaN becomes -inf.
+inline float nan_as_least(float a) { return a == a ? a : -__builtin_inff(); }
+inline float opaque(float value) { return value; }
+// The bits one place up, and whether a > b below them.
+inline uint32_t push_larger(uint32_t bits, float a, float b) {
+  return bits << 1 | static_cast<uint32_t>(a > b);
+}
+inline constexpr bool kHasGroupSum = false;
+inline uint32_t group_sum(uint32_t value) { return value; }
 // Into [0, 1]; no NaN.
 inline float saturate(float value) { return value > 1.0f ? 1.0f : value > 0.0f ? value : 0.0f; }
 inline constexpr bool kNanIsQuick = true;

@@ -19,6 +19,7 @@
 #else
 #error "define WAVEJIT_TARGET_HOST, WAVEJIT_TARGET_CUDA or WAVEJIT_TARGET_HIP"
 #endif
+#include <wavejit/platform/cluster.cuh>
 
 namespace wavejit {
 

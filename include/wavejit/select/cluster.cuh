@@ -1,64 +1,61 @@
-// A digit's search over the histograms of all blocks of a cluster: every block reads the others'
-// counts and finds the same digit, so that one barrier of the cluster is enough.
+// The search over the counts of all blocks of a cluster: every block sends the totals of its rows
+// to all, and all find the same digit.
 #pragma once
-#include <wavejit/select/radix.cuh>
+#include <wavejit/select/bins.cuh>
 
 namespace wavejit {
 
-template <int kThreads, int kBlocks>
-struct ClusterSearch {
-  static constexpr int kCoarse = kThreads / kBlocks;  // marks that one read a lane covers
-  static constexpr int kFine = kBins / kCoarse;       // digits between two marks
-  static_assert(kCoarse * kFine == kBins && (kFine + 1) * kBlocks <= kThreads);
+// Of one search.
+template <int kBlocks>
+struct ClusterTotals {
+  uint32_t rows[kBlocks][kGroupSize];
+  Mailbox mail;
 
-  uint32_t marks[kCoarse + 1];
-  uint32_t counts[kFine + 1][kBlocks];  // of a digit and all above it, in each block
-  uint32_t mark;
-  Digit found;
-
-  // `histogram` has been counted in every block, and no block uses it again. `above` and `inside`
-  // get what each block has above the digit and of it. Every lane of the cluster calls it.
-  __device__ __forceinline__ Digit take(Histogram<kThreads>& histogram, uint32_t wanted,
-                                        uint32_t (&above)[kBlocks], uint32_t (&inside)[kBlocks],
-                                        Site at = Site::here()) {
-    const unsigned place = thread_x() / kBlocks;
-    const unsigned rank = thread_x() % kBlocks;
-    histogram.accumulate(at);
-    arrive_at_cluster();
-    wait_for_cluster();
-    const uint32_t at_mark =
-        reduce_sum<kBlocks>(load_in_cluster(&histogram.bins[place * kFine], rank), at);
-    if (rank == 0) marks[place] = at_mark;
-    if (thread_x() == 0) marks[kCoarse] = 0;
-    sync_block(at);
-    if (thread_x() < kCoarse && marks[thread_x()] >= wanted && marks[thread_x() + 1] < wanted) {
-      mark = thread_x();
-    }
-    sync_block(at);
-    if (place <= kFine) {
-      const uint32_t digit = mark * kFine + place;
-      counts[place][rank] = digit < kBins ? load_in_cluster(&histogram.bins[digit], rank) : 0;
-    }
-    sync_block(at);
-    if (thread_x() < kFine) {
-      uint32_t here = 0;
-      uint32_t next = 0;
-#pragma unroll
-      for (int r = 0; r < kBlocks; ++r) {
-        here += counts[thread_x()][r];
-        next += counts[thread_x() + 1][r];
-      }
-      if (here >= wanted && next < wanted) found = {mark * kFine + thread_x(), next, here - next};
-    }
-    sync_block(at);
-    const uint32_t line = found.digit % kFine;
-#pragma unroll
-    for (int r = 0; r < kBlocks; ++r) {
-      above[r] += counts[line + 1][r];
-      inside[r] = counts[line][r] - counts[line + 1][r];
-    }
-    return found;
+  __device__ __forceinline__ void open() {
+    open_mailbox(&mail);
+    expect_bytes(&mail, sizeof rows);
   }
 };
+
+// The counts may be read by other blocks until the next exchange. Every lane of the cluster calls
+// it, behind a barrier of the block, as its block `rank`. Nothing is inside if all the counts are
+// fewer than wanted.
+template <int kBlocks, int kThreads>
+__device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
+                                                 ClusterTotals<kBlocks>& totals, unsigned rank,
+                                                 uint32_t wanted, Site at = Site::here()) {
+  using Four = Vec<uint32_t, 4>;
+  constexpr unsigned kRows = Bins<kThreads>::kRows;
+  const unsigned group = thread_x() / kGroupSize;
+  bins.visit_totals(
+      [&](unsigned row, uint32_t total) {
+        if (lane_in_group() >= kBlocks) return;
+        send_in_cluster(&totals.rows[rank][row], &totals.mail, lane_in_group(), total);
+      },
+      at);
+  wait_for_mail(&totals.mail);
+  uint32_t mine = 0;
+#pragma unroll
+  for (int r = 0; r < kBlocks; ++r) mine += totals.rows[r][lane_in_group()];
+  uint32_t above;
+  const unsigned row = bins.row_of(mine, wanted, above, at);
+  if (row == kGroupSize) return {};
+  if (row / kRows == group) {
+    const Four* there = bins.four(row);
+    constexpr int kAtOnce = kBlocks < 8 ? kBlocks : 8;
+    Four all{};
+#pragma unroll
+    for (int first = 0; first < kBlocks; first += kAtOnce) {
+      Four each[kAtOnce];
+#pragma unroll
+      for (int r = 0; r < kAtOnce; ++r) each[r] = load_in_cluster(there, first + r);
+#pragma unroll
+      for (int i = 0; i < 4 * kAtOnce; ++i) all.values[i % 4] += each[i / 4].values[i % 4];
+    }
+    bins.find_in_row(row, all, above, wanted, at);
+  }
+  sync_block(at);
+  return bins.found;
+}
 
 }  // namespace wavejit

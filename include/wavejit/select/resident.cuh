@@ -1,160 +1,358 @@
-// The k largest of a row that fits in the registers of one block or of a cluster of blocks: digit
-// after digit of the keys, until all that have the last digit are wanted or no digit is left. Of
-// those that are equal then, the lowest columns. No block waits for another unless they run as a
-// cluster.
+// The k largest of a row that fits in the registers of one block or of a cluster of blocks. Counts
+// by the first digit tell in which span of keys the last of the k lies; what the span has is few
+// and ranked by (key, column), all pairs at once. Where it has many, equal parts of the span are
+// counted in turn, down to one key if need be: then the lowest columns are taken. Where a row may
+// be long, all this happens only if a sample of it has not led there sooner.
 #pragma once
-#include <wavejit/select/cluster.cuh>
-#include <wavejit/select/row.cuh>
+#include <wavejit/select/places.cuh>
+#include <wavejit/select/sampled.cuh>
 
 namespace wavejit {
 
-template <int kThreads, int kItems, int kBlocks>
+// kCapacity: of what passes the bar of a sample in a block; 0: without sample.
+template <int kThreads, int kItems, int kBlocks, uint32_t kCapacity>
 struct ResidentSelect {
+  static constexpr int kLanes = kThreads;
+  static constexpr int kClusterBlocks = kBlocks;
   static constexpr uint32_t kPart = kThreads * kItems;  // columns of a block
-  static constexpr int kWords = kPart / kWordBits;
-  static constexpr int kPasses = 3;
-  static constexpr int kMost = 2048;
-  static_assert(kItems % 4 == 0 && kWords <= kThreads);
+  static constexpr uint32_t kGroupPart = kGroupSize * kItems;
+  static constexpr uint32_t kStep = kGroupSize * 4;
+  static constexpr int kVectors = kItems / 4;
+  static constexpr int kWords = (kItems + kWordBits - 1) / kWordBits;  // of a bit an item
+  static constexpr int kWordItems = kItems / kWords;
+  using Bits = uint32_t[kWords];
+  using Scores = Vec<float, 4>[kVectors];
+  static constexpr bool kSampled = kCapacity > 0;
+  static constexpr uint32_t kPieceLanes = 8;  // that sample scores side by side
+  static constexpr unsigned kGroups = kThreads / kGroupSize;
+  static constexpr int kSearches = 4;    // 2^30 keys, then 2^18, 2^6 and 1
+  static constexpr int kEqualBits = 20;  // of a count of both; fewer than 2^12 are larger
+  static_assert(kItems % 4 == 0 && kPart * kBlocks < 1u << kEqualBits);
 
-  // In a cluster others may still read the last pass's histogram.
-  Histogram<kThreads> histograms[kBlocks > 1 ? kPasses : 1];
-  ClusterSearch<kThreads, kBlocks> search;
-  uint32_t larger[kWords];
-  uint32_t equal[kWords];
-  uint32_t order[kMost];
+  Bins<kThreads> bins;
+  ClusterTotals<kBlocks> totals[kBlocks > 1 ? kSearches : 1];
+  LastOnes<kThreads, kBlocks> last;
+  SampledSelect<kThreads, kBlocks, kSampled ? kCapacity : kThreads> sampled;
+  uint32_t order[kSampled ? 1 : kMaxSelected];
+  int32_t pages[kThreads];
 
-  // What the keys are compared with: all beyond `key >> shift` are selected, and `wanted` of those
-  // that have it. `above` and `inside` count both in each block.
-  struct Bar {
-    uint32_t key = 0;
-    int shift = 0;
-    uint32_t wanted = 0;
-    uint32_t above[kBlocks] = {};
-    uint32_t inside[kBlocks] = {};
+  // The keys among which the last one is, `wanted` of the `inside` that are there; all larger keys
+  // are selected.
+  struct Found {
+    Span<uint32_t> span;
+    uint32_t digit;
+    uint32_t inside;
+    uint32_t wanted;
+    __device__ __forceinline__ bool all() const { return inside == wanted; }
   };
 
-  __device__ __forceinline__ static uint32_t column_of(int vector) {
-    return (static_cast<uint32_t>(vector) * kThreads + thread_x()) * 4;
+  // The selected columns, ascending; the list of the sampled ones is no more used then.
+  __device__ __forceinline__ uint32_t* ordered() {
+    return kSampled ? reinterpret_cast<uint32_t*>(sampled.list) : order;
   }
 
-  __device__ __forceinline__ Bar find(const uint32_t (&keys)[kItems], uint32_t k) {
-    constexpr int kShifts[kPasses] = {21, 10, 0};
-    Bar bar;
-    bar.wanted = k;
-    uint32_t digits_left = 0xffffffffu;  // the mask of the digit and those below
+  __device__ __forceinline__ static bool has(const Bits& bits, int item) {
+    return bits[item / kWordItems] >> item % kWordItems & 1;
+  }
+  __device__ __forceinline__ static bool has_any(const Bits& bits, int vector) {
+    return bits[4 * vector / kWordItems] >> 4 * vector % kWordItems & 0xfu;
+  }
+  // Which items are larger than a number.
+  template <class Score>
+  __device__ __forceinline__ static void compare(Score score, float with, Bits& bits) {
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      Histogram<kThreads>& histogram = histograms[kBlocks > 1 ? pass : 0];
-      bar.shift = kShifts[pass];
+    for (int i = kItems - 1; i >= 0; --i) {
+      uint32_t& word = bits[i / kWordItems];
+      word = platform::push_larger((i + 1) % kWordItems == 0 ? 0 : word, score(i), with);
+    }
+  }
+  // Which items have at least a key.
+  template <class Score>
+  __device__ __forceinline__ static void compare_from(Score score, uint32_t key, Bits& bits) {
+    if (key > kLeastKey) return compare(score, largest_until(key - 1), bits);
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) bits[w] = (2u << (kWordItems - 1)) - 1;
+  }
+  // Calls each(item, place) for the bits of this lane; `place` is the first one of the group. What
+  // comes back is the place behind its last one.
+  template <class Each>
+  __device__ __forceinline__ static uint32_t visit(const Bits& bits, uint32_t place, Each each,
+                                                   Site at = Site::here()) {
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      place = Places<kWordItems>(bits[w], at).visit(bits[w], place, [&](int i, uint32_t to) {
+        each(w * kWordItems + i, to);
+      });
+    }
+    return place;
+  }
+  __device__ __forceinline__ static uint32_t column_of_item(int item) {
+    return thread_x() / kGroupSize * kGroupPart + item / 4 * kStep + lane_in_group() * 4 + item % 4;
+  }
+
+  // Before the scores are there.
+  __device__ __forceinline__ void clear() {
+    bins.clear();
+    if (thread_x() == 0) {
+      last.open();
+      if constexpr (kSampled) sampled.open();
+      if constexpr (kBlocks > 1) {
+        for (auto& each : totals) each.open();
+      }
+    }
+    if constexpr (kBlocks > 1) announce_mailboxes();
+    sync_block();
+    if constexpr (kBlocks > 1) wait_for_mailboxes();
+  }
+
+  __device__ __forceinline__ Digit search(int turn, unsigned rank, uint32_t wanted,
+                                          Site at = Site::here()) {
+    if constexpr (kBlocks > 1) {
+      return find_in_cluster(bins, totals[turn], rank, wanted, at);
+    } else {
+      return bins.find(wanted, at);
+    }
+  }
+
+  // The first digits have been counted.
+  __device__ __forceinline__ Found find(const float (&scores)[kItems], unsigned rank, uint32_t k) {
+    Digit digit = search(0, rank, k);
+    Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
+#pragma unroll 1
+    for (int turn = 1; found.inside > kRanked && !found.all() && found.span.low != found.span.high;
+         ++turn) {
+      const PartDigit<uint32_t> part(found.span);
+      if constexpr (kBlocks > 1) {  // the counts have been read
+        arrive_at_cluster();
+        wait_for_cluster();
+      }
+      bins.clear();
+      sync_block();
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const bool candidate = pass == 0 ? keys[i] != 0 : (keys[i] ^ bar.key) <= digits_left;
-        if (candidate) histogram.count((keys[i] & digits_left) >> bar.shift);
+        const uint32_t key = ordered_key(platform::opaque(scores[i]));
+        if (found.span.has(key)) bins.count(part.of(key));
       }
       sync_block();
-      Digit digit;
-      if constexpr (kBlocks > 1) {
-        digit = search.take(histogram, bar.wanted, bar.above, bar.inside);
-      } else {
-        digit = histogram.take(bar.wanted);
-      }
-      bar.key |= digit.digit << bar.shift;
-      bar.wanted -= digit.above;
-      if (digit.inside == bar.wanted) break;  // all of them
-      digits_left = (1u << bar.shift) - 1;
+      digit = search(turn, rank, found.wanted);
+      found = {part.span(digit.digit), digit.digit, digit.inside, found.wanted - digit.above};
     }
-    return bar;
+    return found;
   }
 
-  // Marks what is larger than the bar and what has its digits; a barrier must follow.
-  __device__ __forceinline__ void mark(const uint32_t (&keys)[kItems], const Bar& bar) {
-    const uint32_t level = bar.key >> bar.shift;
+  __device__ __forceinline__ void offer(const float (&scores)[kItems], const Bits& equal,
+                                        uint32_t base) {
 #pragma unroll
-    for (int v = 0; v < kItems / 4; ++v) {
-      const uint32_t column = column_of(v);
-      uint32_t larger_bits = 0;
-      uint32_t equal_bits = 0;
+    for (int v = 0; v < kVectors; ++v) {
+      if (!has_any(equal, v)) continue;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const uint32_t mine = keys[4 * v + i] >> bar.shift;
-        larger_bits |= static_cast<uint32_t>(mine > level) << i;
-        equal_bits |= static_cast<uint32_t>(mine == level) << i;
+      for (int i = 4 * v; i < 4 * v + 4; ++i) {
+        if (!has(equal, i)) continue;
+        last.add(candidate(ordered_key(platform::opaque(scores[i])), base + column_of_item(i)));
       }
-      if (larger_bits) atomic_or(&larger[column / kWordBits], larger_bits << column % kWordBits);
-      if (equal_bits) atomic_or(&equal[column / kWordBits], equal_bits << column % kWordBits);
     }
   }
 
-  // The selected columns of this block in ascending order, relative to its part; how many there are
-  // and the place of the first one in the row's results.
-  __device__ __forceinline__ uint32_t list(const Bar& bar, unsigned rank, uint32_t& first) {
-    uint32_t larger_before = 0;
-    uint32_t equal_before = 0;
+  // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
+  __device__ __forceinline__ uint32_t choose(const float (&scores)[kItems], const Found& found,
+                                             uint64_t bar, uint32_t base, const Bits& equal,
+                                             uint32_t packed_before, Bits& selected) {
+    const uint32_t larger_before = packed_before >> kEqualBits;
+    const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
+    if (found.inside <= kRanked && !found.all()) {
+      const uint32_t key = static_cast<uint32_t>(bar >> 32);
+      const auto score = [&](int i) { return scores[i]; };
+      Bits larger;
+      Bits same;
+      compare(score, largest_until(key), larger);
+      compare_from(score, key, same);
 #pragma unroll
-    for (unsigned r = 0; r < kBlocks; ++r) {
-      larger_before += r < rank ? bar.above[r] : 0;
-      equal_before += r < rank ? bar.inside[r] : 0;
+      for (int w = 0; w < kWords; ++w) {
+        selected[w] |= equal[w] & larger[w];
+        same[w] &= equal[w] & ~larger[w];
+      }
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        if (!has_any(same, v)) continue;
+#pragma unroll
+        for (int i = 4 * v; i < 4 * v + 4; ++i) {
+          const bool chosen = base + column_of_item(i) <= column_of(bar);
+          if (chosen) selected[i / kWordItems] |= same[i / kWordItems] & 1u << i % kWordItems;
+        }
+      }
+      const uint32_t group_first = base + thread_x() / kGroupSize * kGroupPart;
+      return larger_before + last.chosen_before(found.inside, bar, group_first);
     }
-    const auto limited = [&bar](uint32_t count) { return count < bar.wanted ? count : bar.wanted; };
-    first = larger_before + limited(equal_before);
-
-    const bool owns = thread_x() < kWords;
-    uint32_t bits = owns ? larger[thread_x()] : 0;
-    uint32_t ties = owns ? equal[thread_x()] : 0;
-    const uint32_t mine = static_cast<uint32_t>(__builtin_popcount(bits)) |
-                          static_cast<uint32_t>(__builtin_popcount(ties)) << 16;
-    uint32_t total;
-    const uint32_t before = block_inclusive_scan<Sum>(mine, 0u, total, histograms[0].scan) - mine;
-    const uint32_t ties_before = equal_before + (before >> 16);
-    const uint32_t taken = limited(ties_before + (mine >> 16)) - limited(ties_before);
-    if (taken == mine >> 16) {
-      bits |= ties;
+    if (found.all()) {
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) selected[w] |= equal[w];
     } else {
-      for (uint32_t i = 0; i < taken; ++i, ties &= ties - 1) bits |= ties & (0u - ties);
+      visit(equal, equal_before, [&](int i, uint32_t place) {
+        if (place < found.wanted) selected[i / kWordItems] |= 1u << i % kWordItems;
+      });
     }
-    uint32_t to = larger_before + (before & 0xffffu) + limited(ties_before) - first;
-    for (; bits; bits &= bits - 1) {
-      order[to++] = thread_x() * kWordBits + lowest_bit(bits);
-    }
-    return larger_before + (total & 0xffffu) + limited(equal_before + (total >> 16)) - first;
+    return larger_before + (equal_before < found.wanted ? equal_before : found.wanted);
   }
 
-  // A window of at most kBlocks * kPart columns. Every lane of the cluster calls it. False, and
-  // nothing is done, where it has no more than k.
+  // What lies beyond the window counts as -inf: its columns are the last, so it is never taken.
+  __device__ __forceinline__ static void cut(Vec<float, 4>& four, uint32_t column, uint32_t count) {
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      if (column + i >= count) four.values[i] = bit_cast<float>(0xff800000u);
+    }
+  }
+  __device__ __forceinline__ static void cut(Scores& loaded, uint32_t base, uint32_t count) {
+    if (base + (thread_x() / kGroupSize + 1) * kGroupPart <= count) return;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) cut(loaded[v], base + column_of_item(4 * v), count);
+  }
+
+  // The column of a lane's sample: all blocks of a cluster have the same ones, from all over the
+  // row. One block has the sample among its scores.
+  __device__ __forceinline__ static uint32_t column_of_sample(uint32_t columns) {
+    if constexpr (kBlocks == 1) return column_of_item(0);
+    constexpr uint32_t kPieces = kThreads / kPieceLanes;
+    return columns / kPieces / 4 * 4 * (thread_x() / kPieceLanes) + thread_x() % kPieceLanes * 4;
+  }
+  __device__ __forceinline__ static float one_of(uint32_t columns) {
+    if constexpr (kBlocks == 1) return kVectors;
+    return static_cast<float>(columns) / static_cast<float>(4 * kThreads);
+  }
+
+  // By a sample. False, and nothing is done, if that did not lead to the selection.
+  __device__ __forceinline__ bool select_by_sample(const TopkParams& p, const TopkRow& row,
+                                                   int64_t index, unsigned rank,
+                                                   const Vec<float, 4>& sample, Scores& loaded,
+                                                   const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+    const uint32_t wanted = rank_in_sample(static_cast<uint32_t>(p.k), one_of(row.columns));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) bins.count(FirstDigit::of(comparable(sample.values[i])));
+    sync_block();
+    const uint32_t bar =
+        FirstDigit::span(bins.find(wanted < 4 * kThreads ? wanted : 4 * kThreads).digit).low;
+    if (bar <= kLeastKey) return false;
+    bins.clear();
+    const uint32_t own = base + thread_x() / kGroupSize * kGroupPart;
+    Bits passing;
+    compare([&](int i) { return loaded[i / 4].values[i % 4]; }, largest_until(bar - 1), passing);
+    const uint32_t count = sampled.keep(passing, row, own);
+    sync_block();
+    return sampled.run(p, index, rank, bins, bar, count, ahead, pages);
+  }
+
+  // A window of at most kBlocks * kPart columns, behind `clear`. Every lane of the cluster calls
+  // it. False, and nothing is done, where it has no more than k.
   __device__ __forceinline__ bool run(const TopkParams& p, TopkRow& row, int64_t index,
                                       unsigned rank) {
     const uint32_t base = rank * kPart;
-    constexpr uint32_t kStep = 4 * kThreads;
-    Vec<float, 4> scores[kItems / 4];
-    if (p.eager) {
-      row.load(scores, base + column_of(0), kStep, row.columns, base + kPart <= row.columns);
-      row.measure(p, index);
-    } else {
-      row.measure(p, index);
-      row.load(scores, base + column_of(0), kStep, row.count, base + kPart <= row.count);
+    const PagesAhead ahead(p, base, kPart, kThreads);
+    Scores loaded;
+    Vec<float, 4> sample[1];
+    if (!p.eager) row.measure(p, index);
+    const uint32_t limit = p.eager ? row.columns : row.count;
+    const bool inside = base + kPart <= limit;
+    if constexpr (kSampled && kBlocks > 1) {
+      const uint32_t first = column_of_sample(row.columns);
+      row.load(sample, first, 0, row.columns, first + 4 <= row.columns);
     }
-    for (auto& histogram : histograms) histogram.clear();
-    if (thread_x() < kWords) larger[thread_x()] = equal[thread_x()] = 0;
+    row.load(loaded, base + column_of_item(0), kStep, limit, inside);
+    if (p.eager) row.measure(p, index);
+    ahead.fetch(TopkPages(p, index), pages);
     if (row.count <= static_cast<uint32_t>(p.k)) return false;
-    sync_block();
-    uint32_t keys[kItems];
+    if constexpr (kSampled) {
+      if constexpr (kBlocks == 1) sample[0] = loaded[0];
+      cut(sample[0], column_of_sample(row.columns), row.count);
+      if (select_by_sample(p, row, index, rank, sample[0], loaded, ahead)) return true;
+      if constexpr (kBlocks > 1) {  // the counts have been read
+        arrive_at_cluster();
+        wait_for_cluster();
+      }
+      bins.clear();
+      sync_block();
+      row.load(loaded, base + column_of_item(0), kStep, limit, inside);
+    }
+    cut(loaded, base, row.count);
+    select_by_counts(p, index, rank, loaded, ahead);
+    return true;
+  }
+
+  // By counting all scores.
+  __device__ __forceinline__ void select_by_counts(const TopkParams& p, int64_t index,
+                                                   unsigned rank, const Scores& loaded,
+                                                   const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+    const unsigned group = thread_x() / kGroupSize;
+    const unsigned lane = lane_in_group();
+    float scores[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      const bool real = base + column_of(i / 4) + i % 4 < row.count;
-      keys[i] = real ? ordered_key(scores[i / 4].values[i % 4]) : 0;  // no number has the key 0
+      scores[i] = comparable(loaded[i / 4].values[i % 4]);
+      bins.count(FirstDigit::of(scores[i]));
     }
-    const Bar bar = find(keys, static_cast<uint32_t>(p.k));
-    if constexpr (kBlocks > 1) arrive_at_cluster();  // nothing of the others is read any more
-    mark(keys, bar);
     sync_block();
-    uint32_t first;
-    const uint32_t count = list(bar, rank, first);
-    sync_block();
-    for (uint32_t i = thread_x(); i < count; i += kThreads) {
-      row.store(p, static_cast<int>(first + i), base + order[i]);
+    const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
+
+    const bool ranked = found.inside <= kRanked && !found.all();
+    uint32_t offered_before = 0;
+    if constexpr (kBlocks > 1) {
+      if (ranked && lane < rank) offered_before = load_in_cluster(&bins.counts[found.digit], lane);
     }
-    if constexpr (kBlocks > 1) wait_for_cluster();
-    return true;
+    Bits larger;
+    Bits equal;
+    const auto score = [&](int i) { return scores[i]; };
+    compare(score, largest_until(found.span.high), larger);
+    compare_from(score, found.span.low, equal);
+    uint32_t mine = 0;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      equal[w] &= ~larger[w];
+      mine += static_cast<uint32_t>(__builtin_popcount(larger[w])) << kEqualBits |
+              static_cast<uint32_t>(__builtin_popcount(equal[w]));
+    }
+    mine = sum_in_group(mine);
+    if (lane == 0) last.parts[group] = mine;
+    if (ranked) offer(scores, equal, base);
+    wait_for_copies();
+    // Behind the barrier no block reads another's counts any more.
+    if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
+    sync_block();
+    const uint32_t before = last.exchange(rank, ranked ? found.inside : 0, offered_before);
+    const uint64_t bar = ranked ? last.find(found.inside, found.wanted) : 0;
+    const uint32_t first = choose(scores, found, bar, base, equal, before, larger);
+    uint32_t* to = ordered();
+    const uint32_t end =
+        visit(larger, first, [&](int i, uint32_t place) { to[place] = base + column_of_item(i); });
+    sync_group<kGroupSize>();
+    store(p, index, first, end, ahead);
+  }
+
+  // Stores the columns from one place to another, the group's ones.
+  __device__ __forceinline__ void store(const TopkParams& p, int64_t index, uint32_t first,
+                                        uint32_t end, const PagesAhead& ahead) {
+    const uint32_t* from = ordered();
+    constexpr uint32_t kAtOnce = 4;  // their reads wait for each other's no longer
+    const TopkPages table(p, index);
+    const TopkResults results(p, index);
+#pragma unroll 1
+    for (uint32_t i = first + lane_in_group(); i < end; i += kAtOnce * kGroupSize) {
+      uint32_t columns[kAtOnce];
+      int32_t entries[kAtOnce];
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        columns[j] = from[place < end ? place : i];
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        entries[j] = ahead.entry(p, table, pages, columns[j]);
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        if (place < end) results.store(place, columns[j], entries[j]);
+      }
+    }
   }
 };
 

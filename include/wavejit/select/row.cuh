@@ -1,4 +1,4 @@
-// The rows that a selection works on, and what becomes of the selected columns.
+// The rows that a selection works on, their pages, and what becomes of the selected columns.
 #pragma once
 #include <wavejit/core/integers.cuh>
 #include <wavejit/core/report.cuh>
@@ -26,21 +26,16 @@ struct TopkParams : Reports {
   int32_t eager;  // scores are read before the lengths are known, up to the end of the row
 };
 
-// One row's window of `count` scores and where its results go.
+__device__ __forceinline__ int64_t limited(int64_t value, int64_t most) {
+  return value < 0 ? 0 : value < most ? value : most;
+}
+
+// One row's window of `count` scores.
 struct TopkRow {
   const float* scores;
-  const int32_t* pages;  // null: without a page table
-  int32_t* out;
-  int32_t* raw;
-  int64_t offset;
-  int64_t page_count;
   uint32_t columns;  // from the start of the window to the end of the row
   uint32_t count;
   bool aligned;  // for vectors of four
-
-  __device__ __forceinline__ static int64_t limited(int64_t value, int64_t most) {
-    return value < 0 ? 0 : value < most ? value : most;
-  }
 
   // Where the scores are; `measure` must follow.
   __device__ __forceinline__ TopkRow(const TopkParams& p, int64_t row) {
@@ -49,31 +44,10 @@ struct TopkRow {
     scores = p.scores + row * p.score_stride + start;
     aligned = reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
   }
-  // How many there are and what becomes of them.
+  __device__ __forceinline__ void report(const TopkParams& p, int64_t row) const;
+  // How many there are.
   __device__ __forceinline__ void measure(const TopkParams& p, int64_t row) {
     count = static_cast<uint32_t>(limited(p.lengths[row], columns));
-    offset = p.offsets.data ? p.offsets[row] : 0;
-    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
-    const bool known = request >= 0 && request < p.requests;
-    pages = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
-    page_count = known ? p.pages : 0;
-    out = p.out + row * p.k;
-    raw = p.raw ? p.raw + row * p.k : nullptr;
-  }
-
-  // What a checked build says of the row's numbers (core/report.cuh); one lane of the row calls it.
-  __device__ __forceinline__ void report(const TopkParams& p, int64_t row) const {
-    if constexpr (kIsChecked) {
-      if (p.starts.data) {
-        report_outside_if(p, true, Index::kWindowStart, p.starts[row], p.columns + 1, row);
-      }
-      report_outside_if(p, true, Index::kLength, p.lengths[row], int64_t{columns} + 1, row, 0);
-      if (!pages) return;
-      const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
-      report_outside_if(p, true, Index::kRequest, request, p.requests, row);
-      report_if(p, page_count > 0 && count > page_count << p.page_bits, Index::kLength, count, row,
-                1);
-    }
   }
 
   // kCount vectors of scores from `first` on, a multiple of 4, each `step` after the one before;
@@ -104,34 +78,112 @@ struct TopkRow {
     }
     return found;
   }
+};
 
-  // The selected column at place `i`, or that nothing is there.
-  __device__ __forceinline__ void store(const TopkParams& p, int i, uint32_t column) const {
-    int64_t slot = int64_t{column} + offset;
-    if (pages) {
-      const int64_t page = column >> p.page_bits;
-      const int64_t entry = page < page_count ? pages[page] : -1;
-      const int64_t inside = column & ((1u << p.page_bits) - 1);
-      slot = entry < 0 ? -1 : (entry << p.page_bits) + inside;
+// A row's page table.
+struct TopkPages {
+  const int32_t* entries;  // or null
+  uint32_t count;
+
+  __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row) {
+    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+    const bool known = request >= 0 && request < p.requests;
+    entries = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
+    count = known ? static_cast<uint32_t>(p.pages) : 0;
+  }
+  __device__ __forceinline__ int32_t operator[](uint32_t page) const {
+    return page < count ? entries[page] : -1;
+  }
+};
+
+// What a checked build says of the row's numbers (core/report.cuh); one lane of the row calls it.
+__device__ __forceinline__ void TopkRow::report(const TopkParams& p, int64_t row) const {
+  if constexpr (kIsChecked) {
+    if (p.starts.data) {
+      report_outside_if(p, true, Index::kWindowStart, p.starts[row], p.columns + 1, row);
     }
-    if constexpr (kIsChecked) {
-      report_if(p, pages && slot > 0x7fffffff, Index::kPageTable, slot >> p.page_bits,
-                (out - p.out) / p.k, i);
+    report_outside_if(p, true, Index::kLength, p.lengths[row], int64_t{columns} + 1, row, 0);
+    if (!p.page_table) return;
+    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+    report_outside_if(p, true, Index::kRequest, request, p.requests, row);
+    const TopkPages pages(p, row);
+    report_if(p, pages.count > 0 && count > int64_t{pages.count} << p.page_bits, Index::kLength,
+              count, row, 1);
+  }
+}
+
+// The entries of a block's pages, read ahead where a lane has at most one.
+struct PagesAhead {
+  uint32_t first;
+  uint32_t count;
+  bool held;
+
+  __device__ __forceinline__ PagesAhead(const TopkParams& p, uint32_t base, uint32_t columns,
+                                        uint32_t lanes) {
+    first = base >> p.page_bits;
+    count = ((base + columns - 1) >> p.page_bits) - first + 1;
+    held = p.page_table && count <= lanes;
+  }
+  // They are there behind wait_for_copies and a barrier.
+  __device__ __forceinline__ void fetch(const TopkPages& pages, int32_t* shared) const {
+    const uint32_t lane = thread_x();
+    if (!held || lane >= count) return;
+    if (first + lane < pages.count) {
+      copy_word_to_shared(&shared[lane], pages.entries + first + lane);
+    } else {
+      shared[lane] = -1;
     }
-    out[i] = slot > 0x7fffffff || slot < -1 ? -1 : static_cast<int32_t>(slot);
+  }
+  __device__ __forceinline__ int32_t entry(const TopkParams& p, const TopkPages& pages,
+                                           const int32_t* shared, uint32_t column) const {
+    const uint32_t page = column >> p.page_bits;
+    if (held) return shared[page - first];
+    return pages.entries ? pages[page] : 0;
+  }
+};
+
+// What becomes of a row's selected columns.
+struct TopkResults {
+  const TopkParams& p;
+  int32_t* out;
+  int32_t* raw;  // or null
+  int64_t offset;
+  uint32_t page_bits;
+  bool paged;
+
+  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row) : p(params) {
+    out = p.out + row * p.k;
+    raw = p.raw ? p.raw + row * p.k : nullptr;
+    offset = p.offsets.data ? p.offsets[row] : 0;
+    page_bits = static_cast<uint32_t>(p.page_bits);
+    paged = p.page_table != nullptr;
+  }
+  // The selected column at place `i`, whose page has this entry.
+  __device__ __forceinline__ void store(uint32_t i, uint32_t column, int32_t entry) const {
+    int32_t slot;
+    if (paged) {
+      const bool fits =
+          static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
+      slot = static_cast<int32_t>(static_cast<uint32_t>(entry) << page_bits |
+                                  (column & ((1u << page_bits) - 1)));
+      if constexpr (kIsChecked) {
+        report_if(p, !fits && entry >= 0, Index::kPageTable, entry, (out - p.out) / p.k, i);
+      }
+      if (!fits) slot = -1;
+    } else {
+      const int64_t sum = int64_t{column} + offset;
+      slot = sum > 0x7fffffff || sum < -1 ? -1 : static_cast<int32_t>(sum);
+    }
+    out[i] = slot;
     if (raw) raw[i] = static_cast<int32_t>(column);
   }
-  __device__ __forceinline__ void store_nothing(int i) const {
+  __device__ __forceinline__ void store(uint32_t i, uint32_t column, const TopkPages& pages) const {
+    store(i, column, paged ? pages[column >> page_bits] : 0);
+  }
+  __device__ __forceinline__ void store_nothing(uint32_t i) const {
     out[i] = -1;
     if (raw) raw[i] = -1;
   }
 };
-
-// A number whose order is that of the scores: NaN as -inf, both zeros the same.
-__device__ __forceinline__ uint32_t ordered_key(float score) {
-  const float number = score == score ? score + 0.0f : bit_cast<float>(0xff800000u);
-  const uint32_t bits = bit_cast<uint32_t>(number);
-  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
-}
 
 }  // namespace wavejit
