@@ -9,7 +9,9 @@
 #define __host__ __attribute__((host))
 #define __shared__ __attribute__((shared))
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
+// clang leaves launch_bounds alone here and would keep registers back for blocks of 1,024 lanes.
+// How many blocks a multiprocessor should hold is said for NVIDIA's registers, half as many.
+#define __launch_bounds__(lanes, ...) __attribute__((amdgpu_flat_work_group_size(1, lanes)))
 
 namespace wavejit {
 
