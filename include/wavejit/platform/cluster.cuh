@@ -5,6 +5,7 @@
 // expects sees them, and needs no barrier, which on NVIDIA would first wait for all of the lane's
 // own accesses to memory.
 #pragma once
+#include <wavejit/platform/platform.cuh>
 
 namespace wavejit {
 
