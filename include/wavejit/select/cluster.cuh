@@ -19,8 +19,8 @@ struct ClusterTotals {
 
 // The counts may be read by other blocks until the next exchange. Every lane of the cluster calls
 // it, behind a barrier of the block, as its block `rank`. Nothing is inside if all the counts are
-// fewer than wanted.
-template <int kBlocks, int kThreads>
+// fewer than wanted. Counts of kAtOnce blocks are on their way at the same time.
+template <int kAtOnce, int kBlocks, int kThreads>
 __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
                                                  ClusterTotals<kBlocks>& totals, unsigned rank,
                                                  uint32_t wanted, Site at = Site::here()) {
@@ -42,7 +42,6 @@ __device__ __forceinline__ Digit find_in_cluster(Bins<kThreads>& bins,
   if (row == kGroupSize) return {};
   if (row / kRows == group) {
     const Four* there = bins.four(row);
-    constexpr int kAtOnce = kBlocks < 8 ? kBlocks : 8;
     Four all{};
 #pragma unroll
     for (int first = 0; first < kBlocks; first += kAtOnce) {

@@ -25,7 +25,8 @@ struct ResidentSelect {
   static constexpr bool kSampled = kCapacity > 0;
   static constexpr uint32_t kPieceLanes = 8;  // that sample scores side by side
   static constexpr unsigned kGroups = kThreads / kGroupSize;
-  static constexpr int kSearches = 4;    // 2^30 keys, then 2^18, 2^6 and 1
+  static constexpr int kMostHeld = kBlocks > 1 ? 32 : kItems;  // scores of a lane, to the end
+  static constexpr int kSearches = 4;                          // 2^30 keys, then 2^18, 2^6 and 1
   static constexpr int kEqualBits = 20;  // of a count of both; fewer than 2^12 are larger
   static_assert(kItems % 4 == 0 && kPart * kBlocks < 1u << kEqualBits);
 
@@ -57,9 +58,38 @@ struct ResidentSelect {
   __device__ __forceinline__ static bool has_any(const Bits& bits, int vector) {
     return bits[4 * vector / kWordItems] >> 4 * vector % kWordItems & 0xfu;
   }
+  // A lane's scores in registers; and many of them, which would find no room there beside all else:
+  // read again whenever they are asked for.
+  struct Held {
+    float scores[kItems];
+    __device__ __forceinline__ float operator()(int item) const { return scores[item]; }
+    __device__ __forceinline__ float alone(int item) const {
+      return platform::opaque(scores[item]);
+    }
+  };
+  struct Again {
+    const TopkRow& row;
+    uint32_t base;
+    Vec<float, 4> four = {};
+    int vector = -1;
+    __device__ __forceinline__ float operator()(int item) {
+      if (item / 4 != vector) {
+        vector = item / 4;
+        // Nothing about the addresses is kept for the next time either.
+        const uint32_t first = bit_cast<uint32_t>(platform::opaque(bit_cast<float>(base)));
+        four = row.load(first + column_of_item(4 * vector), row.count);
+      }
+      return comparable(four.values[item % 4]);
+    }
+    __device__ __forceinline__ float alone(int item) const {
+      const uint32_t column = base + column_of_item(item);
+      return column < row.count ? comparable(row.scores[column]) : bit_cast<float>(0xff800000u);
+    }
+  };
+
   // Which items are larger than a number.
   template <class Score>
-  __device__ __forceinline__ static void compare(Score score, float with, Bits& bits) {
+  __device__ __forceinline__ static void compare(Score& score, float with, Bits& bits) {
 #pragma unroll
     for (int i = kItems - 1; i >= 0; --i) {
       uint32_t& word = bits[i / kWordItems];
@@ -68,7 +98,7 @@ struct ResidentSelect {
   }
   // Which items have at least a key.
   template <class Score>
-  __device__ __forceinline__ static void compare_from(Score score, uint32_t key, Bits& bits) {
+  __device__ __forceinline__ static void compare_from(Score& score, uint32_t key, Bits& bits) {
     if (key > kLeastKey) return compare(score, largest_until(key - 1), bits);
 #pragma unroll
     for (int w = 0; w < kWords; ++w) bits[w] = (2u << (kWordItems - 1)) - 1;
@@ -108,14 +138,15 @@ struct ResidentSelect {
   __device__ __forceinline__ Digit search(int turn, unsigned rank, uint32_t wanted,
                                           Site at = Site::here()) {
     if constexpr (kBlocks > 1) {
-      return find_in_cluster(bins, totals[turn], rank, wanted, at);
+      return find_in_cluster<2>(bins, totals[turn], rank, wanted, at);
     } else {
       return bins.find(wanted, at);
     }
   }
 
   // The first digits have been counted.
-  __device__ __forceinline__ Found find(const float (&scores)[kItems], unsigned rank, uint32_t k) {
+  template <class Score>
+  __device__ __forceinline__ Found find(Score& score, unsigned rank, uint32_t k) {
     Digit digit = search(0, rank, k);
     Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
 #pragma unroll 1
@@ -130,7 +161,7 @@ struct ResidentSelect {
       sync_block();
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        const uint32_t key = ordered_key(platform::opaque(scores[i]));
+        const uint32_t key = ordered_key(platform::opaque(score(i)));
         if (found.span.has(key)) bins.count(part.of(key));
       }
       sync_block();
@@ -140,28 +171,28 @@ struct ResidentSelect {
     return found;
   }
 
-  __device__ __forceinline__ void offer(const float (&scores)[kItems], const Bits& equal,
-                                        uint32_t base) {
+  template <class Score>
+  __device__ __forceinline__ void offer(const Score& score, const Bits& equal, uint32_t base) {
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (!has_any(equal, v)) continue;
 #pragma unroll
       for (int i = 4 * v; i < 4 * v + 4; ++i) {
         if (!has(equal, i)) continue;
-        last.add(candidate(ordered_key(platform::opaque(scores[i])), base + column_of_item(i)));
+        last.add(candidate(ordered_key(score.alone(i)), base + column_of_item(i)));
       }
     }
   }
 
   // Selects among the equal ones of the group, adds them to `selected` and tells the group's place.
-  __device__ __forceinline__ uint32_t choose(const float (&scores)[kItems], const Found& found,
-                                             uint64_t bar, uint32_t base, const Bits& equal,
+  template <class Score>
+  __device__ __forceinline__ uint32_t choose(Score& score, const Found& found, uint64_t bar,
+                                             uint32_t base, const Bits& equal,
                                              uint32_t packed_before, Bits& selected) {
     const uint32_t larger_before = packed_before >> kEqualBits;
     const uint32_t equal_before = packed_before & ((1u << kEqualBits) - 1);
     if (found.inside <= kRanked && !found.all()) {
       const uint32_t key = static_cast<uint32_t>(bar >> 32);
-      const auto score = [&](int i) { return scores[i]; };
       Bits larger;
       Bits same;
       compare(score, largest_until(key), larger);
@@ -235,7 +266,8 @@ struct ResidentSelect {
     bins.clear();
     const uint32_t own = base + thread_x() / kGroupSize * kGroupPart;
     Bits passing;
-    compare([&](int i) { return loaded[i / 4].values[i % 4]; }, largest_until(bar - 1), passing);
+    const auto score = [&](int i) { return loaded[i / 4].values[i % 4]; };
+    compare(score, largest_until(bar - 1), passing);
     const uint32_t count = sampled.keep(passing, row, own);
     sync_block();
     return sampled.run(p, index, rank, bins, bar, count, ahead, pages);
@@ -270,28 +302,33 @@ struct ResidentSelect {
       }
       bins.clear();
       sync_block();
-      row.load(loaded, base + column_of_item(0), kStep, limit, inside);
     }
-    cut(loaded, base, row.count);
-    select_by_counts(p, index, rank, loaded, ahead);
+    if constexpr (kItems > kMostHeld) {
+      Again score{row, base};
+      select_by_counts(p, index, rank, score, ahead);
+    } else {
+      if constexpr (kSampled) row.load(loaded, base + column_of_item(0), kStep, limit, inside);
+      cut(loaded, base, row.count);
+      Held score;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) score.scores[i] = comparable(loaded[i / 4].values[i % 4]);
+      select_by_counts(p, index, rank, score, ahead);
+    }
     return true;
   }
 
   // By counting all scores.
+  template <class Score>
   __device__ __forceinline__ void select_by_counts(const TopkParams& p, int64_t index,
-                                                   unsigned rank, const Scores& loaded,
+                                                   unsigned rank, Score& score,
                                                    const PagesAhead& ahead) {
     const uint32_t base = rank * kPart;
     const unsigned group = thread_x() / kGroupSize;
     const unsigned lane = lane_in_group();
-    float scores[kItems];
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      scores[i] = comparable(loaded[i / 4].values[i % 4]);
-      bins.count(FirstDigit::of(scores[i]));
-    }
+    for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(score(i)));
     sync_block();
-    const Found found = find(scores, rank, static_cast<uint32_t>(p.k));
+    const Found found = find(score, rank, static_cast<uint32_t>(p.k));
 
     const bool ranked = found.inside <= kRanked && !found.all();
     uint32_t offered_before = 0;
@@ -300,7 +337,6 @@ struct ResidentSelect {
     }
     Bits larger;
     Bits equal;
-    const auto score = [&](int i) { return scores[i]; };
     compare(score, largest_until(found.span.high), larger);
     compare_from(score, found.span.low, equal);
     uint32_t mine = 0;
@@ -312,14 +348,14 @@ struct ResidentSelect {
     }
     mine = sum_in_group(mine);
     if (lane == 0) last.parts[group] = mine;
-    if (ranked) offer(scores, equal, base);
+    if (ranked) offer(score, equal, base);
     wait_for_copies();
     // Behind the barrier no block reads another's counts any more.
     if constexpr (kBlocks > 1) offered_before = sum_in_group(offered_before);
     sync_block();
     const uint32_t before = last.exchange(rank, ranked ? found.inside : 0, offered_before);
     const uint64_t bar = ranked ? last.find(found.inside, found.wanted) : 0;
-    const uint32_t first = choose(scores, found, bar, base, equal, before, larger);
+    const uint32_t first = choose(score, found, bar, base, equal, before, larger);
     uint32_t* to = ordered();
     const uint32_t end =
         visit(larger, first, [&](int i, uint32_t place) { to[place] = base + column_of_item(i); });

@@ -144,7 +144,7 @@ struct SampledSelect {
     sync_block();
     Digit digit;
     if constexpr (kBlocks > 1) {
-      digit = find_in_cluster(bins, totals, rank, k);
+      digit = find_in_cluster<kBlocks>(bins, totals, rank, k);
     } else {
       digit = bins.find(k);
     }
