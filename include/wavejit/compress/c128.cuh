@@ -75,23 +75,41 @@ struct C128 {
     window.values[i] = round_through<Input>(load_tile_once<kTile>(row));
   }
 
+  // The lane's part of ape.
+  template <int kTile>
+  struct Bias {
+    Tile<kTile> rows[kPoolGroupRows];
+
+    template <class Share>
+    __device__ __forceinline__ void load(const Input* ape, const Share& share) {
+      const Input* first = ape + share.lane.first_row * kHeadDim + share.channel();
+#pragma unroll
+      for (int i = 0; i < kPoolGroupRows; ++i) rows[i] = load_tile<kTile>(first + i * kHeadDim);
+    }
+  };
+
   // score + ape in fp32, the groups' sums, a barrier: then `groups` has the slice. Every lane of
   // the block calls it.
   template <class Share>
-  __device__ __forceinline__ static void pool(Window<Share::kTile>& window, const Input* ape,
-                                              const Share& share, typename Share::Groups& groups) {
-    constexpr int kTile = Share::kTile;
-    const Input* bias = ape + share.lane.first_row * kHeadDim + share.channel();
+  __device__ __forceinline__ static void pool(Window<Share::kTile>& window,
+                                              const Bias<Share::kTile>& bias, const Share& share,
+                                              typename Share::Groups& groups) {
 #pragma unroll
     for (int i = 0; i < kPoolGroupRows; ++i) {
-      const Tile<kTile> row = load_tile<kTile>(bias + i * kHeadDim);
 #pragma unroll
-      for (int k = 0; k < kTile; ++k) {
-        window.scores[i].values[k] = window.scores[i].values[k] + row.values[k];
+      for (int k = 0; k < Share::kTile; ++k) {
+        window.scores[i].values[k] = window.scores[i].values[k] + bias.rows[i].values[k];
       }
     }
     groups.add(window, share.lane);
     sync_block();
+  }
+  template <class Share>
+  __device__ __forceinline__ static void pool(Window<Share::kTile>& window, const Input* ape,
+                                              const Share& share, typename Share::Groups& groups) {
+    Bias<Share::kTile> bias;
+    bias.load(ape, share);
+    pool(window, bias, share, groups);
   }
 
   // -- decode ------------------------------------------------------------------------------------
@@ -168,6 +186,30 @@ struct C128 {
       }
     }
   };
+
+  // A step of few requests, which waits for one load after another: what the plan does not decide
+  // is asked for beside it.
+  template <class Share>
+  struct Early {
+    OwnRow<Share::kThreads> own;
+    Bias<Share::kTile> bias;
+
+    __device__ __forceinline__ void load(const DecodeParams& p, const Share& share) {
+      if (share.is_first()) own.load(p, share.entry, static_cast<int>(thread_x()));
+      bias.load(p.ape, share);
+    }
+  };
+  template <class Share>
+  __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
+                                                const Share& share, const Early<Share>& early,
+                                                typename Share::Groups& groups) {
+    Window<kDecodeTile> window;
+    if (step.page >= 0) load_window(window, p, step, share);
+    if (share.is_first() && step.write_loc >= 0) {
+      early.own.store(p, step.write_loc, static_cast<int>(thread_x()));
+    }
+    if (step.page >= 0) pool(window, early.bias, share, groups);
+  }
 
   // Pools the slice into `groups` if the request ends a group; `saves`: this block writes its row.
   template <class Share>

@@ -151,8 +151,8 @@ struct C4 {
   }
 
   // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
-  // returns true. Call it after wait_for_previous_launch; it allows the next launch.
-  template <bool kBiasFirst = true, int kTile>
+  // returns true. Call it after wait_for_previous_launch; kAllowsNext: it allows the next launch.
+  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile>
   __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
                                                 int64_t entry, int channel, Tile<kTile>& pooled) {
     Bias<kTile> bias;
@@ -170,7 +170,7 @@ struct C4 {
                             (page_0_valid || !has_overlap);
     Window<kTile> window;
     if (compresses) load_window(window, p, plan, own, writes, has_overlap, channel);
-    allow_next_launch();
+    if (kAllowsNext) allow_next_launch();
     if (writes) {
       State* target = p.state + plan.write_loc * int64_t{kRowWidth} + channel;
 #pragma unroll

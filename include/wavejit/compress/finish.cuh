@@ -54,6 +54,9 @@ struct Finish {
   static constexpr int kDims = Layout::kDims;
   static constexpr int kLanes = kDims / kItems;
   static constexpr int kRotated = 64;
+  // For rows whose lanes come to the store at once: whole waves of them where they are that many.
+  static constexpr Together kTogether =
+      kLanes % arch::kWaveSize == 0 ? Together::kWave : Together::kGroup;
 
   __device__ __forceinline__ static FinishedRow locate(const Params& p, uint32_t seq_len,
                                                        int64_t index) {
@@ -146,6 +149,7 @@ struct Finish {
   };
 
   // `sum` is the row's sum of squares. Every lane of the row calls it.
+  template <Together kLanesAre = Together::kGroup>
   __device__ __forceinline__ static void store(const Params& p, int64_t slot,
                                                const Constants& constants, const Tile<kItems>& x,
                                                float sum, int lane, Site at = Site::here()) {
@@ -157,7 +161,7 @@ struct Finish {
     } else {
       y = hadamard(y, lane, at);
     }
-    store_row<Layout, Rules>(p.cache, slot, lane, y, at);
+    store_row<Layout, Rules, kLanesAre>(p.cache, slot, lane, y, at);
   }
 };
 
@@ -192,12 +196,15 @@ struct BlockFinish {
     return sums.values[0];
   }
 
+  template <Together kLanesAre = Together::kGroup>
   __device__ __forceinline__ static void run(const typename Finish::Params& p, int64_t slot,
                                              const typename Finish::Constants& constants,
                                              const Tile<kItems>& x, int lane, Shared& shared,
                                              Site at = Site::here()) {
     const float sum = row_sum_of(x, lane, shared, at);
-    if (lane < kLanes) Finish::store(p, slot, constants, x, sum, lane, at);
+    if (lane < kLanes) {
+      Finish::template store<kLanesAre>(p, slot, constants, x, sum, lane, at);
+    }
   }
 };
 

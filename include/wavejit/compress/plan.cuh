@@ -35,6 +35,14 @@ struct alignas(8) WritePlan {
 
 static_assert(sizeof(DecodePlan) == 16 && sizeof(CompressPlan) == 16 && sizeof(WritePlan) == 8);
 
+// A row of a plan, all of it asked for at once and for every wave that reads it: a kernel that
+// reads its fields one after another would wait for memory twice.
+template <class Row>
+__device__ __forceinline__ Row load_plan(const Row* rows, int64_t i) {
+  using Words = Vec<uint32_t, sizeof(Row) / sizeof(uint32_t)>;
+  return bit_cast<Row>(load_now(reinterpret_cast<const Words*>(rows + i)));
+}
+
 __device__ __forceinline__ uint32_t pack_where(uint32_t ragged_id, uint32_t buffer_len, bool wide) {
   return ragged_id | buffer_len << (wide ? 24 : 16);
 }
