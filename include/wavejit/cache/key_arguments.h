@@ -13,7 +13,8 @@ void key_rows(Arguments& arguments, OnDevice& device, Size& tokens, KeyBatch<Ins
   using Element = typename Batch::Element;
   constexpr int kItems = Batch::Shape::kItems, kDims = Batch::Layout::kDims;
   batch.kv = arguments.rows<Element>("kv", device, kItems, batch.stride, tokens, kDims);
-  batch.weight = arguments.dense<typename Batch::Weight>("weight", device, kItems, kDims);
+  batch.weight = arguments.dense<typename Batch::Weight>(
+      "weight", device, 16 / static_cast<int>(sizeof(typename Batch::Weight)), kDims);
 }
 
 // Reads kv_out, which is None where rows are not kept.

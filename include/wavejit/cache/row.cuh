@@ -171,7 +171,7 @@ __device__ __forceinline__ void store_row_with(const CachePages<Layout>& cache, 
   const bool held = cache.holds(loc);
   if (kWho == Together::kGroup && !held) return;
   const int dim = lane * kItems;
-  const CacheSlot slot = cache.slot(loc);
+  const CacheSlot slot = cache.slot(held ? loc : 0);
   if constexpr (Layout::kQuantised > 0) {
     const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes, kWho>(row, at);
     if (!held) return;
