@@ -31,6 +31,9 @@ import timing
 import torch
 
 FOLDER = Path(__file__).parent
+GROUPS = {
+    module.__name__: module for module in (c4, c128, compress_store, caches, queries, routing)
+}
 OVERHEADS = "overheads"  # what a call costs before and around the kernel
 AGREEING_BYTES = 0.01  # of a cache may differ: rounding ties of nearly equal rows
 
@@ -87,9 +90,12 @@ def measure(row: c4.Row, rate: float) -> dict[str, Any]:
 
 
 def main() -> None:
+    choices = [*GROUPS, OVERHEADS]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where to write the results as JSON")
-    parser.add_argument("--only", nargs="+", help="these groups of rows, or overheads")
+    parser.add_argument(
+        "--only", nargs="+", choices=choices, help="these groups of rows, or overheads"
+    )
     options = parser.parse_args()
     out: Path | None = options.out
     if not torch.cuda.is_available():
@@ -102,11 +108,8 @@ def main() -> None:
     print(f"{'':46}{'ours us':>9}{'peer us':>9}{'ratio':>8}{'share':>8}")
     results = []
     shapes = tomllib.loads((FOLDER / "shapes.toml").read_text())
-    groups = {
-        module.__name__: module for module in (c4, c128, compress_store, caches, queries, routing)
-    }
-    wanted = options.only or [*groups, OVERHEADS]
-    chosen = [groups[name] for name in wanted if name != OVERHEADS]
+    wanted = options.only or choices
+    chosen = [GROUPS[name] for name in wanted if name != OVERHEADS]
     for make in [make for group in chosen for make in group.rows(shapes, other)]:
         line = measure(make(), rate)
         results.append(line)

@@ -17,6 +17,9 @@ def table(card: str) -> str:
     """The rows and overheads of the card's recorded runs as Markdown."""
     paths = [ROOT / f"benchmarks/results/{card}_{group}.json" for group in GROUPS]
     records = [json.loads(path.read_text()) for path in paths if path.exists()]
+    if not records:
+        names = ", ".join(path.name for path in paths)
+        raise SystemExit(f"{paths[0].parent}: expected one of {names} for the README's table")
     lines = ["| | us | peer us | ours / peer | share |", "| --- | --- | --- | --- | --- |"]
     for row in (row for record in records for row in record["rows"]):
         share = f"{row['share']:.0%}" if row["share"] else "-"
