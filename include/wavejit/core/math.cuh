@@ -19,7 +19,7 @@ __device__ __forceinline__ float inverse_square_root(float x) {
   }
 }
 
-// 1 / x to nearest, for x in [2^-100, 2^100], without the branch of a division. Proven over every
+// 1 / x to nearest, for x in [2^-90, 2^121), without the branch of a division. Proven over every
 // fraction (tests/cpp) on the machines whose estimate is taken; the others divide.
 __device__ __forceinline__ float reciprocal(float x) {
   if constexpr (platform::kReciprocalProven) {
