@@ -10,9 +10,9 @@
 //
 // A group of dims with one scale is 64 / kItems (latent), 128 / kItems or 32 / kItems (indexer in
 // fp8, fp4) lanes, which lie side by side in a wave and begin at a multiple of their number; they
-// alone exchange values. So a wave may hold several rows, which need not take the same way, or a
-// row in pieces: `lane` is which kItems dims of the row the tile is, whoever has it (norm/row.cuh:
-// piece * kLanes + lane).
+// alone exchange values. So a wave may hold several rows, which need not take the same way unless
+// the caller says Together::kWave, or a row in pieces: `lane` is which kItems dims of the row the
+// tile is, whoever has it (norm/row.cuh: piece * kLanes + lane).
 #pragma once
 #include <wavejit/cache/layout.cuh>
 #include <wavejit/num/quantise.cuh>
@@ -72,21 +72,7 @@ __device__ __forceinline__ T load_aligned(const uint8_t* address) {
   }
 }
 
-// A lane's consecutive elements, at most 16 bytes an access. What is loaded no kernel writes
-// meanwhile.
-template <int kItems, class T>
-__device__ __forceinline__ Tile<kItems> load_items(const T* address) {
-  constexpr int kFit = 16 / static_cast<int>(sizeof(T));
-  constexpr int kCount = kItems < kFit ? kItems : kFit;
-  Tile<kItems> tile;
-#pragma unroll
-  for (int first = 0; first < kItems; first += kCount) {
-    const Tile<kCount> part = load_tile_once<kCount>(address + first);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) tile.values[first + i] = part.values[i];
-  }
-  return tile;
-}
+// A lane's consecutive elements, at most 16 bytes an access.
 template <int kItems, class T>
 __device__ __forceinline__ void store_items(T* address, const Tile<kItems>& tile) {
   constexpr int kFit = 16 / static_cast<int>(sizeof(T));

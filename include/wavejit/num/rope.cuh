@@ -9,12 +9,8 @@
 
 namespace wavejit {
 
-// The nearest position that a table of `rows` > 0 has.
-__device__ __forceinline__ int64_t clamp_position(int64_t position, int64_t rows) {
-  return position < 0 ? 0 : position >= rows ? rows - 1 : position;
-}
-
-// The same of a table of at most 2^32 rows, the last of which is `last`, in 32-bit operations.
+// The nearest position that a table of at most 2^32 rows has, the last of which is `last`, in
+// 32-bit operations.
 __device__ __forceinline__ uint32_t clamp_position(const FetchedInteger& position, uint32_t last) {
   const uint32_t high = position.above();
   const uint32_t inside = position.low < last ? position.low : last;
