@@ -68,8 +68,8 @@ def test_the_bytes_are_the_golden_ones_and_the_work_is_the_kept_one(arch: str, g
 
 @pytest.mark.parametrize("perturb", [-1, 1])
 def test_results_do_not_lean_on_approximate_instructions(perturb: int) -> None:
-    """The compressors and their plans. Integers that are divided by a number known only at run time
-    are outside of this: docs/emulation.md."""
+    """The compressors and their plans. 64-bit integers that are divided by a number known only at
+    run time are outside of this: docs/emulation.md."""
     cases = sorted(parity.groups()["compressors"])
     with wavejit.emulate("gfx942", perturb=perturb):
         found = {case: parity.run(case) for case in cases}
