@@ -178,8 +178,20 @@ def test_wrong_arguments() -> None:
         (0, kv, {"layout": Indexer(64, "fn")}, ValueError, "layout: expected one of 512 dims"),
         (0, kv, {"layout": "x"}, TypeError, "layout: expected one of wavejit.layouts"),
         (0, kv, {"eps": -1.0}, ValueError, "eps"),
+        (0, kv, {"eps": 1e39}, ValueError, "eps: expected a finite number"),
     ]
     for index, value, options, error, text in cases:
         given = [*base[:index], value, *base[index + 1 :]]
         with pytest.raises(error, match=text):
             wavejit.k_norm_rope_store(*given, **{"eps": EPS, "layout": layout, **options})
+
+
+def test_fp32_weights_need_16_bytes(device: str) -> None:
+    """Those of one access, not of a lane's eight."""
+    kv, _, table, positions = (t.to(device) for t in made(3, "flashmla-2"))
+    weight, loc = inputs.normal(8, (516,)).to(device)[4:], torch.arange(3, device=device)
+    options = {"eps": EPS, "layout": layout_of("flashmla-2"), "preset": "cuda"}
+    caches = [options["layout"].empty(4, device=device) for _ in range(2)]
+    for given, cache in zip((weight, weight.clone()), caches, strict=True):
+        wavejit.k_norm_rope_store(kv, given, table, positions, loc, cache, **options)
+    assert_same_bytes(*caches)

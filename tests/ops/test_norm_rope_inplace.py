@@ -108,7 +108,16 @@ def test_wrong_arguments() -> None:
         ((kv, weight, TABLE, positions.float()), {}, TypeError, "positions: wrong dtype"),
         ((kv, None, TABLE, positions), {}, TypeError, "weight: expected a torch tensor"),
         ((kv, weight, TABLE, positions), {"eps": float("nan")}, ValueError, "eps: expected a fini"),
+        ((kv, weight, TABLE, positions), {"eps": 1e39}, ValueError, "eps: expected a finite num"),
     ]
     for wrong, options, error, text in cases:
         with pytest.raises(error, match=text):
             wavejit.norm_rope_inplace(*wrong, **{"eps": 1e-6, **options})
+
+
+def test_fp32_weights_need_16_bytes(device: str) -> None:
+    """Those of one access, not of a lane's eight."""
+    kv, positions = rows(3, 192, FLOAT)[0].to(device), torch.arange(3)
+    weight = inputs.normal(8, (196,)).to(device)[4:]
+    expected = run(device, kv.clone(), weight.clone(), positions)
+    assert_same_bytes(run(device, kv, weight, positions), expected)

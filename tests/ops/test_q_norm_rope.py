@@ -191,6 +191,7 @@ def test_wrong_arguments() -> None:
         ((q, TABLE, positions.float()), {}, TypeError, "positions: wrong dtype"),
         ((q, TABLE, None), {}, TypeError, "positions: expected a torch tensor, got NoneType"),
         ((q, TABLE, positions), {"eps": -1.0}, ValueError, "eps: expected a finite number"),
+        ((q, TABLE, positions), {"eps": 1e39}, ValueError, "eps: expected a finite number"),
         ((q, TABLE, positions), {"eps": "1"}, TypeError, "eps: expected a number"),
         ((q, TABLE, positions), {"preset": None}, ValueError, "preset: .* default, .*got None"),
         ((q, TABLE, positions), {"out": 3}, TypeError, "out: expected a torch tensor, got int"),

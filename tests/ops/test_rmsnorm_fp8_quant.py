@@ -138,6 +138,7 @@ def test_wrong_arguments() -> None:
         ((x.t(), weight, 1e-6), {"group_size": 32}, ValueError, "x: expected rows"),
         ((x, None, 1e-6), {}, TypeError, "weight: expected a torch tensor"),
         ((x, weight, -1.0), {}, ValueError, "eps: expected a finite number"),
+        ((x, weight, 1e39), {}, ValueError, "eps: expected a finite number"),
         ((x, weight, 1e-6), {"group_size": 100}, ValueError, "group_size: expected one of 32"),
         ((x, weight, 1e-6), {"scale_format": "bf16"}, ValueError, "scale_format: expected one of"),
         ((x, weight, 1e-6), {"scale_layout": "tile"}, ValueError, "scale_layout: expected one of"),

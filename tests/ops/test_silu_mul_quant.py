@@ -156,3 +156,13 @@ def test_wrong_arguments() -> None:
     for wrong, options, error, text in cases:
         with pytest.raises(error, match=text):
             wavejit.silu_mul_quant(*wrong, **options)
+
+
+def test_fp32_inputs_need_16_bytes(device: str) -> None:
+    """Those of one access, not of a lane's eight."""
+    x = inputs.normal(9, (2 * 3 * 512 + 4,)).to(device)[4:].view(2, 3, 512)
+    counts = torch.tensor([3, 3], device=device)
+    options = {"group_size": 128, "scale_format": "fp32"}
+    expected = wavejit.silu_mul_quant(x.clone(), counts, **options)
+    for got, wanted in zip(wavejit.silu_mul_quant(x, counts, **options), expected, strict=True):
+        assert_same_bytes(got.view(torch.uint8), wanted.view(torch.uint8))
