@@ -46,6 +46,15 @@ def store_many(device: str, bad: bool) -> list[Any]:
     return [wavejit.store_cache(x, cache, loc.to(device), layout=LAYOUT)]
 
 
+def load_many(device: str, bad: bool) -> list[Any]:
+    cache = LAYOUT.empty(5000, device=device)
+    loc = inputs.permutation(1, 5000)[:2600]
+    loc[::3] = -1
+    if bad:
+        loc[[2599, 2222, 1501]] = integers([9000, HUGE, 8000])
+    return [wavejit.load_cache(cache, loc.to(device), layout=LAYOUT)]
+
+
 def load(device: str, bad: bool) -> list[Any]:
     cache = LAYOUT.empty(SLOTS, device=device)
     loc = integers([-5, 127, 64, 128 if bad else 0, SLOTS + 9 if bad else 1])
@@ -61,6 +70,34 @@ def keys(device: str, bad: bool) -> list[Any]:
     given = kv.to(device), weight.to(device), angles(100, device), positions.to(device)
     wavejit.k_norm_rope_store(*given, loc.to(device), cache, eps=1e-6, page_size=64, layout=LAYOUT)
     return [cache]
+
+
+def _many_rows(tokens: int, device: str, bad: bool) -> tuple[Any, Any, Any, Any, Any]:
+    """Rows, weight, angles, positions and locations; row 7 goes nowhere. `bad`: three positions,
+    row 7's among them, and two locations, the first one past the last slot."""
+    loc, positions = torch.arange(tokens), torch.arange(tokens) % 100
+    loc[7] = -1
+    if bad:
+        positions[[7, 10, 50]] = integers([-77, HUGE, -3])
+        loc[[20, 250]] = integers([-(-tokens // 64) * 64, HUGE])
+    kv, weight = inputs.normal(1, (tokens, 512)).bfloat16(), inputs.normal(2, (512,))
+    given = kv.to(device), weight.to(device), angles(100, device), positions.to(device)
+    return (*given, loc.to(device))
+
+
+def many_keys(device: str, bad: bool) -> list[Any]:
+    cache = LAYOUT.empty(1088, device=device)
+    given = _many_rows(1027, device, bad)
+    wavejit.k_norm_rope_store(*given, cache, eps=1e-6, layout=LAYOUT)
+    return [cache]
+
+
+def many_queries_and_keys(device: str, bad: bool) -> list[Any]:
+    cache = LAYOUT.empty(320, device=device)
+    q = inputs.normal(3, (259, 1, 512)).bfloat16().to(device)
+    given = _many_rows(259, device, bad)
+    out = wavejit.qk_norm_rope_store(q, *given, cache, q_eps=1e-6, kv_eps=1e-6, layout=LAYOUT)
+    return [out, cache]
 
 
 def queries(device: str, bad: bool, eps: float | None = 1e-6) -> list[Any]:

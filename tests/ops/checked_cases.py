@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import checked_calls as calls
 
-# the kernel's name, or how it begins, and the index -> how many, the first row, its value there
+# the kernel's name ("*": any of those, by chip and size) and the index -> how many, the first
+# row, its value there
 Expected = dict[tuple[str, str], tuple[int, int, int]]
 PAGE, PLACE, TOKEN = "page in the plan", "state location in the plan", "token or count in the plan"
 CASES: dict[str, tuple[calls.Call, Expected]] = {
     "store": (calls.store, {("store_cache_small", "location"): (3, 2, 200)}),
     "store-many": (calls.store_many, {("store_cache", "location"): (3, 1501, 8000)}),
+    "load-many": (calls.load_many, {("load_cache", "location"): (3, 1501, 8000)}),
     "load": (calls.load, {("load_cache_small", "location"): (2, 3, 128)}),
     "keys": (
         calls.keys,
         {
-            ("k_norm_rope_store", "positions"): (1, 4, -3),
-            ("k_norm_rope_store", "location"): (1, 3, 128),
+            ("k_norm_rope_store_few", "positions"): (1, 4, -3),
+            ("k_norm_rope_store_few", "location"): (1, 3, 128),
         },
     ),
-    "queries": (calls.queries, {("q_norm_rope", "positions"): (2, 1, 100)}),
+    "keys-many": (
+        calls.many_keys,
+        {
+            ("k_norm_rope_store", "positions"): (2, 10, calls.HUGE),
+            ("k_norm_rope_store", "location"): (2, 20, 1088),
+        },
+    ),
+    "queries": (calls.queries, {("q_norm_rope_few", "positions"): (2, 1, 100)}),
     "queries-and-keys": (
         calls.queries_and_keys,
         {
-            ("qk_norm_rope_store", "positions"): (3, 1, -77),
-            ("qk_norm_rope_store", "location"): (1, 3, 128),
+            ("qk_norm_rope_store_few", "positions"): (3, 1, -77),
+            ("qk_norm_rope_store_few", "location"): (1, 3, 128),
+        },
+    ),
+    "queries-and-keys-many": (
+        calls.many_queries_and_keys,
+        {
+            ("qk_norm_rope_store", "positions"): (3, 7, -77),
+            ("qk_norm_rope_store", "location"): (2, 20, 320),
         },
     ),
     "queries-rotated": (calls.rotated, {("q_rope_inplace", "positions"): (2, 1, 100)}),
-    "indexer-queries": (calls.indexer_queries, {("q_indexer", "positions"): (2, 1, calls.HUGE)}),
+    "indexer-queries": (
+        calls.indexer_queries,
+        {("q_indexer_few", "positions"): (2, 1, calls.HUGE)},
+    ),
     "indexer-queries-many": (
         calls.many_indexer_queries,
-        {("q_indexer", "positions"): (2, 1, calls.HUGE)},
+        {("q_indexer_rope_hadamard_quant", "positions"): (2, 1, calls.HUGE)},
     ),
-    "rope": (calls.in_place, {("rope_inplace", "positions"): (2, 1, 100)}),
+    "rope": (calls.in_place, {("rope_inplace_small", "positions"): (2, 1, 100)}),
     "rope-pairs": (calls.pairs_in_place, {("rope_inplace_pairs", "positions"): (2, 1, 100)}),
     "norm-rope": (calls.norm_in_place, {("norm_rope_inplace", "positions"): (2, 1, 100)}),
     "routing": (
@@ -44,20 +63,20 @@ CASES: dict[str, tuple[calls.Call, Expected]] = {
     "topk": (
         calls.selected,
         {
-            ("topk", "length"): (2, 1, 301),
-            ("topk", "request"): (1, 2, 4),
-            ("topk", "page_table"): (6, 0, 1 << 30),
+            ("topk_*", "length"): (2, 1, 301),
+            ("topk_*", "request"): (1, 2, 4),
+            ("topk_*", "page_table"): (6, 0, 1 << 30),
         },
     ),
     "topk-long": (
         calls.selected_long,
         {
-            ("topk", "length"): (2, 1, 20_001),
-            ("topk", "request"): (1, 2, 4),
-            ("topk", "page_table"): (7, 0, 1 << 30),
+            ("topk_*", "length"): (2, 1, 20_001),
+            ("topk_*", "request"): (1, 2, 4),
+            ("topk_*", "page_table"): (7, 0, 1 << 30),
         },
     ),
-    "topk-short-table": (calls.short_table, {("topk", "length"): (1, 1, 257)}),
+    "topk-short-table": (calls.short_table, {("topk_*", "length"): (1, 1, 257)}),
     "plan-step": (
         calls.planned_step,
         {
@@ -110,7 +129,7 @@ for _ratio in (4, 128):
     _last, _name = 4 * _ratio, f"c{_ratio}"
     CASES[f"{_name}-step"] = (
         calls.compressed(_ratio, True),
-        {(f"{_name}_decode", PAGE): (2, 5, 4), (f"{_name}_decode", PLACE): (1, 4, _last)},
+        {(f"{_name}_decode*", PAGE): (2, 5, 4), (f"{_name}_decode*", PLACE): (1, 4, _last)},
     )
     CASES[f"{_name}-chunk"] = (
         calls.compressed(_ratio, False),
@@ -125,8 +144,8 @@ for _ratio in (4, 128):
         CASES[f"{_name}-step-{_prefix}"] = (
             calls.stored(_ratio, True, _fused),
             {
-                (f"{_prefix}_step", "positions"): (1, 4, _last),
-                (f"{_prefix}_step", "location"): (1, 1, 128),
+                (f"{_prefix}_step*", "positions"): (1, 4, _last),
+                (f"{_prefix}_step*", "location"): (1, 1, 128),
             },
         )
         _chunk: Expected = {(f"{_prefix}_chunk", "location"): (1, 1, 128)}
