@@ -80,9 +80,10 @@ def test_as_the_reference(device: str, name: str, count: int, heads: int, splits
 
 
 @pytest.mark.parametrize("name", ["flashmla-64", "flashmla-100", "rows"])
-@pytest.mark.parametrize("count, heads", [(50, 8), (127, 16), (300, 3)])
+@pytest.mark.parametrize("count, heads", [(50, 8), (127, 16), (259, 3)])
 def test_as_its_two_parts(device: str, name: str, count: int, heads: int) -> None:
-    """Every preset and rotation alone, in place and not; few heads and keys, few keys, many."""
+    """Every preset and rotation alone, in place and not; few heads and keys, few keys, many
+    (the last wave of 64 half empty)."""
     layout, preset, q_eps = layout_of(name), CASES[name][2], CASES[name][4]
     q, kv, weight, table, positions = (t.to(device) for t in made(count, heads, name))
     loc = inputs.permutation(8, 400)[:count].to(device)
@@ -101,13 +102,13 @@ def test_as_its_two_parts(device: str, name: str, count: int, heads: int) -> Non
     assert_same_bytes(inside, expected)
 
 
-@pytest.mark.parametrize("splits", [1, 4])
-def test_partial_results(device: str, splits: int) -> None:
+@pytest.mark.parametrize("count, splits", [(6, 1), (6, 4), (259, 3)])
+def test_partial_results(device: str, count: int, splits: int) -> None:
     """Norm of the fp32 sum, rounded, then rope_inplace; splits lie apart, heads first."""
     name = "flashmla-2"
     layout = layout_of(name)
-    q, *rows, positions = (t.to(device) for t in made(6, 5, name, splits))
-    loc = torch.arange(6, device=device)
+    q, *rows, positions = (t.to(device) for t in made(count, 5, name, splits))
+    loc = torch.arange(count, device=device)
     total = q[0]
     for more in q[1:]:
         total = total + more
@@ -117,22 +118,30 @@ def test_partial_results(device: str, splits: int) -> None:
     wavejit.rope_inplace(expected[..., 448:], None, TABLE.to(device), positions.clamp(0, 299))
     apart = q.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3)
     apart = torch.stack([apart, apart])[0] if splits == 1 else apart
-    cache = layout.empty(6, device=device)
+    cache, other = (layout.empty(count, device=device) for _ in range(2))
     got = wavejit.qk_norm_rope_store(apart, *rows, positions, loc, cache, **options)
     assert got.dtype == BF16 and got.is_contiguous()
     assert_same_bytes(got, expected)
+    wavejit.k_norm_rope_store(
+        *rows, positions, loc, other, eps=EPS, layout=layout, preset=options["preset"]
+    )
+    assert_same_bytes(cache, other)
 
 
-def test_rows_are_kept_where_asked(device: str) -> None:
+@pytest.mark.parametrize("count", [9, 259])
+def test_rows_are_kept_where_asked(device: str, count: int) -> None:
     """As norm_rope_inplace of fp32 rows, rounded once; also of rows that are not stored."""
     layout = layout_of("flashmla-64")
-    q, kv, weight, table, positions = (t.to(device) for t in made(9, 2, "flashmla-64"))
+    q, kv, weight, table, positions = (t.to(device) for t in made(count, 2, "flashmla-64"))
     positions = positions.clamp(0, 299)
-    loc = torch.tensor([5, -1, 64, 3, 0, 1, 2, 4, 6], device=device)
+    slots = -(-count // 64) * 64
+    loc = torch.arange(count)
+    loc[:9] = torch.tensor([5, -1, slots, 3, 0, 1, 2, 4, 6])
+    loc = loc.to(device)
     options = {**options_of("flashmla-64", layout), "skip_zero": True}
     rows = wavejit.norm_rope_inplace(kv.float(), weight, table, positions, eps=EPS).bfloat16()
-    kept = guarded(torch.zeros(9, 512, dtype=BF16), device=device, row_stride=520)
-    caches = [layout.empty(64, device=device) for _ in range(3)]
+    kept = guarded(torch.zeros(count, 512, dtype=BF16), device=device, row_stride=520)
+    caches = [layout.empty(slots, device=device) for _ in range(3)]
     wavejit.qk_norm_rope_store(
         q, kv, weight, table, positions, loc, caches[0], kv_out=kept.tensor, **options
     )

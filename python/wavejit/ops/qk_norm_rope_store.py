@@ -61,8 +61,15 @@ def spec(
 
 
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
-    """bf16 queries and a server's sliding-window pages of 256 slots."""
-    return [spec(FlashMLA(256).at(flavour=arch.fp8_flavour))]
+    """bf16 queries and a server's sliding-window pages of 256 slots.
+
+    On AMD also what its server does: its preset, and rows kept. Partial queries compile when called.
+    """
+    layout = FlashMLA(256).at(flavour=arch.fp8_flavour)
+    made = [spec(layout)]
+    if arch.target == "hip":
+        made.append(spec(layout, preset="amd", keeps_rows=True))
+    return made
 
 
 def qk_norm_rope_store(
@@ -184,7 +191,7 @@ def qk_norm_rope_store_reference(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every preset, layout and source of queries at least once."""
+    """Every preset, layout and source of queries at least once, and a batch of many tokens."""
     from functools import partial
 
     cases: dict[str, tuple[str, str | None, float | None, str, bool]] = {
@@ -194,10 +201,13 @@ def golden_cases() -> dict[str, Callable[[Any], str]]:
         "two-pool-fn": ("float16", "float32", None, "default", False),
         "rows": ("bfloat16", "bfloat16", 1e-6, "default", False),
     }
-    return {
+    found = {
         f"qk_norm_rope_store-{layout}-{'-'.join(map(str, case))}": partial(_golden, layout, *case)
         for layout, case in cases.items()
     }
+    many = "flashmla-5-fnuz-224"
+    found["qk_norm_rope_store-many"] = partial(_golden, many, *cases[many], tokens=259, heads=1)
+    return found
 
 
 def _golden(
@@ -208,6 +218,8 @@ def _golden(
     preset: str,
     inplace: bool,
     device: Any,
+    tokens: int = 13,
+    heads: int = 5,
 ) -> str:
     import torch
 
@@ -216,16 +228,18 @@ def _golden(
 
     layout = parity_caches.LAYOUTS[name].at()
     table = rope_table(70, base=10000.0).to(device)
-    shape = (3, 13, 5, 512) if partial else (13, 5, 512)
+    shape = (3, tokens, heads, 512) if partial else (tokens, heads, 512)
     q = inputs.normal(4, shape).to(getattr(torch, partial or element)).to(device)
-    kv = inputs.normal(1, (13, 512 + 64), 3.0).to(getattr(torch, element)).to(device)[:, 64:]
+    kv = inputs.normal(1, (tokens, 512 + 64), 3.0).to(getattr(torch, element)).to(device)[:, 64:]
     weights = inputs.normal(2, (512,)).to(getattr(torch, element)).to(device)
-    positions = inputs.integers(3, (13,), -5, 80).to(device)
+    positions = inputs.integers(3, (tokens,), -5, 80).to(device)
     cache = parity_caches.any_cache(layout, device)
-    loc = parity_caches.places(13).to(device)
+    loc = torch.full((tokens,), -1, dtype=torch.int32)
+    loc[-13:] = parity_caches.places(13)
+    loc = loc.to(device)
     rows = kv if inplace else None
     options = {"q_eps": q_eps, "kv_eps": 1e-6, "layout": layout, "preset": preset, "kv_out": rows}
     out = q if inplace and not partial else None
     given = q, kv, weights, table, positions, loc, cache
-    heads = qk_norm_rope_store(*given, out=out, **options)
-    return str(digest(heads, kv.contiguous(), *(cache if isinstance(cache, tuple) else (cache,))))
+    made = qk_norm_rope_store(*given, out=out, **options)
+    return str(digest(made, kv.contiguous(), *(cache if isinstance(cache, tuple) else (cache,))))
