@@ -63,7 +63,7 @@ def spec(
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
     """bf16 queries and a server's sliding-window pages of 256 slots.
 
-    On AMD also what its server does: its preset, and rows kept. Partial queries compile when called.
+    On AMD also what its server does: its preset, and rows kept.
     """
     layout = FlashMLA(256).at(flavour=arch.fp8_flavour)
     made = [spec(layout)]
