@@ -9,8 +9,8 @@
 
 namespace wavejit {
 
-// The nearest position that a table of at most 2^32 rows has, the last of which is `last`, in
-// 32-bit operations.
+// The nearest position that a table of at most 2^32 rows has, the last of which is `last`; in
+// operations of 32 bits.
 __device__ __forceinline__ uint32_t clamp_position(const FetchedInteger& position, uint32_t last) {
   const uint32_t high = position.above();
   const uint32_t inside = position.low < last ? position.low : last;
