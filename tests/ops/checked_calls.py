@@ -221,10 +221,13 @@ def state_and_rows(ratio: int, rows: int, device: str) -> tuple[Any, Any, Any]:
 
 
 def step_plan(ratio: int, bad: bool, device: str) -> DecodePlan:
-    """Non-boundary, padding, boundary rows; locations and pages of a pool of four pages."""
+    """Non-boundary, padding, boundary rows; locations and pages of a pool of four pages.
+
+    No row reads what another one writes.
+    """
     last = 4 * ratio
     rows = [(INVALID, -1, -1, -1), (3, last - 1, -1, -1), (2 * ratio, ratio, 0, 1), (5, -7, 9, 9)]
-    rows += [(2 * ratio, last, 0, 1), (2 * ratio, -1, 1, 4), (2 * ratio, 2 * ratio, 0, -2)]
+    rows += [(2 * ratio, last, 0, 0), (2 * ratio, -1, 1, 4), (2 * ratio, 2 * ratio, 0, -2)]
     return DecodePlan(ratio, as_plan(np.array(rows if bad else rows[:4], D_ROW)).to(device))
 
 

@@ -130,13 +130,14 @@ def test_compress_store_replays_as_eager(ratio: int) -> None:
     layout, dim = FlashMLA(64, "fn"), 512
     width, window = (4 * dim, 8) if ratio == 4 else (2 * dim, 128)
     ring, tokens, requests = wavejit.RequestRing(2 * ratio), 3 * ratio + 40, 3
+    capacity = tokens + 100
     weight = inputs.normal(1, (dim,)).cuda()
     angles, ape = inputs.uniform(2, (900, 64), -1, 1).cuda(), inputs.normal(3, (window, dim)).cuda()
 
     def batch(turn: int) -> dict[str, torch.Tensor]:
         seqs = torch.tensor(((3 * ratio - 1, ratio - 1, 7), (2 * ratio - 1, 5, 6), (9, 2, 0))[turn])
         extends = torch.tensor(((2 * ratio, ratio - 1, 7), (ratio, 5, 2), (5, 1, 0))[turn])
-        locs = inputs.permutation(turn + 4, 300)[:tokens]
+        locs = inputs.permutation(turn + 4, capacity)[:tokens]
         locs[turn::7] = -1
         given = {"slots": torch.tensor([2, 0, 1]), "seqs": seqs, "extends": extends, "locs": locs}
         given["kv"] = inputs.normal(turn + 20, (tokens, width))
@@ -144,7 +145,7 @@ def test_compress_store_replays_as_eager(ratio: int) -> None:
 
     def fresh() -> tuple[torch.Tensor, torch.Tensor]:
         state = inputs.normal(9, (2 * requests, ratio, width)).cuda()
-        return state, layout.empty(300, device="cuda")
+        return state, layout.empty(capacity, device="cuda")
 
     def run(state: torch.Tensor, cache: torch.Tensor, given: dict[str, torch.Tensor]) -> None:
         slots, seqs, extends, locs, kv = (given[name] for name in given)

@@ -168,7 +168,7 @@ def test_real_tables_and_empty_calls(device: str) -> None:
 def test_wrong_arguments() -> None:
     q, freqs, positions = torch.zeros(3, 2, 64), table(64), torch.arange(3)
     cases: list[tuple[tuple[Any, ...], type[Exception], str]] = [
-        ((q[0], None, freqs, positions), ValueError, "q: wrong rank: expected shape"),
+        ((q[0], None, freqs, positions), ValueError, "q's rank: expected one of 3, got 2"),
         ((q[..., :7], None, freqs, positions), ValueError, "q: .* even number .* got 7"),
         ((q.double(), None, freqs, positions), ValueError, "q dtype: expected one of bfloat16"),
         ((q, q.bfloat16(), freqs, positions), TypeError, "k: wrong dtype"),

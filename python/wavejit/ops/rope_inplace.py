@@ -45,7 +45,7 @@ def rope_inplace(
     """
     heads, freqs_cis, positions = taken(q=q, freqs_cis=freqs_cis, positions=positions)
     keys = None if k is None else taken(k=k)[0]
-    key = heads.dtype, heads.shape[-1:], heads.get_device(), archs._host
+    key = heads.dtype, heads.shape[2:], heads.get_device(), archs._host
     run = _ready.get(key)
     if run is None:
         one_of("q's rank", heads.dim(), (3,))
