@@ -136,6 +136,10 @@ def indexer_queries(device: str, bad: bool, tokens: int = 4) -> list[Any]:
     return [codes, weights]
 
 
+def more_indexer_queries(device: str, bad: bool) -> list[Any]:
+    return indexer_queries(device, bad, 500)
+
+
 def many_indexer_queries(device: str, bad: bool) -> list[Any]:
     return indexer_queries(device, bad, 2000)
 

@@ -47,6 +47,10 @@ CASES: dict[str, tuple[calls.Call, Expected]] = {
         calls.indexer_queries,
         {("q_indexer_few", "positions"): (2, 1, calls.HUGE)},
     ),
+    "indexer-queries-more": (
+        calls.more_indexer_queries,
+        {("q_indexer_some", "positions"): (2, 1, calls.HUGE)},
+    ),
     "indexer-queries-many": (
         calls.many_indexer_queries,
         {("q_indexer_rope_hadamard_quant", "positions"): (2, 1, calls.HUGE)},

@@ -44,12 +44,12 @@ def assert_same(got: Any, expected: Any) -> None:
         assert_same_bytes(mine, other)
 
 
-@pytest.mark.parametrize("tokens, heads", [(1, 64), (5, 1), (7, 9), (129, 64)])
+@pytest.mark.parametrize("tokens, heads", [(1, 64), (5, 1), (7, 9), (33, 35), (129, 64)])
 @pytest.mark.parametrize("format, flavour, fp8_max", KINDS)
 def test_as_the_reference(
     device: str, tokens: int, heads: int, format: str, flavour: Any, fp8_max: Any
 ) -> None:
-    """Few heads and many: two ways to lay a head over lanes."""
+    """Few heads, more and many: three ways to lay a head over lanes."""
     options = {"format": format, "flavour": flavour, "fp8_max": fp8_max}
     q, weight, positions = given(tokens, heads)
     got = run(device, q, weight, positions, **options)

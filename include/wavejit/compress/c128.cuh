@@ -8,6 +8,11 @@
 
 namespace wavejit {
 
+template <class One, class Other>
+inline constexpr bool kIsSame = false;
+template <class One>
+inline constexpr bool kIsSame<One, One> = true;
+
 template <int kDim, class StateType, class InputType>
 struct C128 {
   using State = StateType;
@@ -133,6 +138,21 @@ struct C128 {
     }
   };
 
+  // The last candidate of a group: the current token's row, or one of the ring.
+  __device__ __forceinline__ static void load_last_row(Window<kDecodeTile>& window,
+                                                       const State* ring, const Input* own) {
+    constexpr int kLast = kPoolGroupRows - 1;
+    if constexpr (kIsSame<State, Input>) {
+      load_ring_row(window, kLast, own ? own : ring);
+    } else if (!own) {
+      load_ring_row(window, kLast, ring);
+    } else {
+      load_row(window, kLast, own);
+      window.scores[kLast] = round_through<Input>(round_through<State>(window.scores[kLast]));
+      window.values[kLast] = round_through<Input>(round_through<State>(window.values[kLast]));
+    }
+  }
+
   template <class Share>
   __device__ __forceinline__ static void load_window(Window<kDecodeTile>& window,
                                                      const DecodeParams& p, const Step& step,
@@ -141,12 +161,14 @@ struct C128 {
                          (step.page * int64_t{kRatio} + share.lane.first_row) * kRowWidth +
                          share.channel();
     const int own = step.own - share.lane.first_row;  // in the lane's candidates, or not
-    if (own < 0 || own >= kPoolGroupRows) {
+    const Input* own_row = p.input + share.entry * p.input_stride + share.channel();
+    constexpr int kLast = kPoolGroupRows - 1;
+    if (own < 0 || own >= kLast) {  // nearly every step: no load waits for another
 #pragma unroll
-      for (int i = 0; i < kPoolGroupRows; ++i) load_ring_row(window, i, first + i * kRowWidth);
+      for (int i = 0; i < kLast; ++i) load_ring_row(window, i, first + i * kRowWidth);
+      load_last_row(window, first + kLast * kRowWidth, own == kLast ? own_row : nullptr);
       return;
     }
-    const Input* own_row = p.input + share.entry * p.input_stride + share.channel();
     const auto value = round_through<State>(load_tile_once<kDecodeTile>(own_row));
     const auto score = round_through<State>(load_tile_once<kDecodeTile>(own_row + kHeadDim));
 #pragma unroll
@@ -182,7 +204,9 @@ struct C128 {
       State* row = p.state + loc * int64_t{kRowWidth};
 #pragma unroll
       for (int k = 0; k < kPasses; ++k) {
-        if (column(k, lane) < kRowWidth) store_tile(row + column(k, lane), tiles[k]);
+        if (column(k, lane) < kRowWidth)
+          store_leaving(reinterpret_cast<Vec<State, kItems>*>(row + column(k, lane)),
+                        narrow<State>(tiles[k]));
       }
     }
   };

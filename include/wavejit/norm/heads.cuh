@@ -217,8 +217,9 @@ __device__ __forceinline__ bool gives_numbers(float inverse) {
 }
 
 // A head in the lanes that hold it, all of which must call it: into `to`, with the lane's first
-// element. `share` is its share of the tail where it has loaded one.
-template <class Query, bool kHasShare, class Share, class Row, class Angles>
+// element. `share` is its share of the tail where it has loaded one. kAllowsNext: the next launch
+// may begin once most of the head is stored.
+template <class Query, bool kHasShare, bool kAllowsNext, class Share, class Row, class Angles>
 __device__ __forceinline__ void finish_head(const Row& row, const TailShare<Query, Share>& share,
                                             const Angles& angles, float eps,
                                             typename Query::Element* to, int lane) {
@@ -234,13 +235,15 @@ __device__ __forceinline__ void finish_head(const Row& row, const TailShare<Quer
     end = store_head<Query, false>(row, inverse, to, lane);
     if constexpr (kHasShare) tail = finish_tail<Query, false>(share, inverse);
   }
+  if constexpr (kAllowsNext) allow_next_launch();
   if constexpr (!kHasShare) tail = exchanged_tail<Query, Share>(end, lane);
   tail = turned_head<Query>(tail, angles);
   store_vector(to + Share::from_piece(lane), narrow<Element>(with_one_nan<Element>(tail)));
 }
 
-// The heads of one block of kThreads lanes, at most kMostLanes for each.
-template <class Query, int kThreads, int kMostLanes, class Source>
+// The heads of one block of kThreads lanes, at most kMostLanes for each. kNextFirst: the next
+// launch may begin at once; of many heads alone its blocks would be in the way.
+template <class Query, int kThreads, int kMostLanes, bool kNextFirst, class Source>
 __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsigned block) {
   using Element = typename Query::Element;
   using Row = typename Source::template Row<kMostLanes>;
@@ -254,7 +257,7 @@ __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsi
   const auto* tail_from = from + (kLoadsTail ? Share::from_piece(lane) : 0);
   const uint32_t* place = p.positions.address(at.token);
   const float* table = p.angles + lane * Share::kItems;
-  allow_next_launch();
+  if constexpr (kNextFirst) allow_next_launch();
   wait_for_previous_launch(from, tail_from, place, table);
   if (row >= p.rows) return;
   const FetchedInteger position = p.positions.fetch_now_at(place);
@@ -267,7 +270,7 @@ __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsi
   const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
   const auto angles = load_pieces_now<Share::kItems>(table + entry);
   Element* to = p.out.row(at.token, at.head) + Shape::dim(0, lane);
-  finish_head<Query, kLoadsTail, Share>(head, share, widen(angles), p.eps, to, lane);
+  finish_head<Query, kLoadsTail, !kNextFirst, Share>(head, share, widen(angles), p.eps, to, lane);
 }
 
 // Only rotation, in place: a lane for each vector of the tails.

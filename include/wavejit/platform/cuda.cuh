@@ -383,6 +383,21 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
     return *address;
   }
 }
+// For what nobody reads soon: the second cache gives it up first.
+template <class Vector>
+__device__ __forceinline__ void store_leaving(Vector* address, Vector value) {
+  if constexpr (sizeof(Vector) == 16) {
+    uint64_t first_out;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(first_out));
+    const uint4 raw = __builtin_bit_cast(uint4, value);
+    asm volatile("st.global.L2::cache_hint.v4.u32 [%0], {%1,%2,%3,%4}, %5;"
+                 :
+                 : "l"(address), "r"(raw.x), "r"(raw.y), "r"(raw.z), "r"(raw.w), "l"(first_out)
+                 : "memory");
+  } else {
+    *address = value;
+  }
+}
 template <class Vector>
 __device__ __forceinline__ void store_once(Vector* address, Vector value) {
   if constexpr (sizeof(Vector) == 16) {  // nvcc may take the assignment of a vector apart

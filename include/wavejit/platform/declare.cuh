@@ -102,6 +102,8 @@ void store_whole(Vector* address, const Vector& value);
 template <class Vector>
 Vector load_once(const Vector* address);
 template <class Vector>
+void store_leaving(Vector* address, Vector value);
+template <class Vector>
 void store_once(Vector* address, Vector value);
 
 }  // namespace wavejit

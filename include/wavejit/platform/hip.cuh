@@ -260,6 +260,10 @@ __device__ __forceinline__ Vector load_once(const Vector* address) {
   return *address;
 }
 template <class Vector>
+__device__ __forceinline__ void store_leaving(Vector* address, Vector value) {
+  *address = value;
+}
+template <class Vector>
 __device__ __forceinline__ void store_once(Vector* address, Vector value) {
   *address = value;
 }

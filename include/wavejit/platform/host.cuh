@@ -166,6 +166,10 @@ inline Vector load_once(const Vector* address) {
   return *address;
 }
 template <class Vector>
+inline void store_leaving(Vector* address, Vector value) {
+  *address = value;
+}
+template <class Vector>
 inline void store_once(Vector* address, Vector value) {
   *address = value;
 }
