@@ -96,7 +96,7 @@ template <class T, int kCount>
 __device__ __forceinline__ void store_vector(T* address, const Vec<T, kCount>& value) {
   using Words = Vec<uint32_t, static_cast<int>(sizeof(T)) * kCount / 4>;
   static_assert(sizeof(Words) == sizeof(value));
-  store_whole(reinterpret_cast<Words*>(address), bit_cast<Words>(value));
+  store_once(reinterpret_cast<Words*>(address), bit_cast<Words>(value));
 }
 
 }  // namespace wavejit

@@ -341,23 +341,6 @@ __device__ __forceinline__ Vector load_now(const Vector* address) {
   }
 }
 
-// In one access.
-template <class Vector>
-__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
-  if constexpr (sizeof(Vector) == 16) {
-    const uint4 raw = __builtin_bit_cast(uint4, value);
-    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
-                 "r"(raw.z), "r"(raw.w)
-                 : "memory");
-  } else if constexpr (sizeof(Vector) == 8) {
-    const uint2 raw = __builtin_bit_cast(uint2, value);
-    asm volatile("st.global.v2.u32 [%0], {%1,%2};" ::"l"(address), "r"(raw.x), "r"(raw.y)
-                 : "memory");
-  } else {
-    *address = value;
-  }
-}
-
 // Data that is used once: without a place in L1. Never the non-coherent path (ld.global.nc): what
 // is read by it counts as constant for the whole kernel, so ptxas moves such loads above the wait
 // for the previous launch, which may still be writing it.
@@ -402,9 +385,12 @@ template <class Vector>
 __device__ __forceinline__ void store_once(Vector* address, Vector value) {
   if constexpr (sizeof(Vector) == 16) {  // nvcc may take the assignment of a vector apart
     const uint4 raw = __builtin_bit_cast(uint4, value);
-    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};"
-                 :
-                 : "l"(address), "r"(raw.x), "r"(raw.y), "r"(raw.z), "r"(raw.w)
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(raw.x), "r"(raw.y),
+                 "r"(raw.z), "r"(raw.w)
+                 : "memory");
+  } else if constexpr (sizeof(Vector) == 8) {
+    const uint2 raw = __builtin_bit_cast(uint2, value);
+    asm volatile("st.global.v2.u32 [%0], {%1,%2};" ::"l"(address), "r"(raw.x), "r"(raw.y)
                  : "memory");
   } else {
     *address = value;

@@ -98,8 +98,6 @@ float inverse_root(float x);
 template <class Vector>
 Vector load_now(const Vector* address);
 template <class Vector>
-void store_whole(Vector* address, const Vector& value);
-template <class Vector>
 Vector load_once(const Vector* address);
 template <class Vector>
 void store_leaving(Vector* address, Vector value);

@@ -252,10 +252,6 @@ __device__ __forceinline__ Vector load_now(const Vector* address) {
   return *address;
 }
 template <class Vector>
-__device__ __forceinline__ void store_whole(Vector* address, const Vector& value) {
-  *address = value;
-}
-template <class Vector>
 __device__ __forceinline__ Vector load_once(const Vector* address) {
   return *address;
 }

@@ -158,10 +158,6 @@ inline Vector load_now(const Vector* address) {
   return *address;
 }
 template <class Vector>
-inline void store_whole(Vector* address, const Vector& value) {
-  *address = value;
-}
-template <class Vector>
 inline Vector load_once(const Vector* address) {
   return *address;
 }
