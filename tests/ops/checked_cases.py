@@ -152,9 +152,9 @@ for _ratio in (4, 128):
                 (f"{_prefix}_step*", "location"): (1, 1, 128),
             },
         )
-        _chunk: Expected = {(f"{_prefix}_chunk", "location"): (1, 1, 128)}
+        _chunk: Expected = {(f"{_prefix}_*chunk", "location"): (1, 1, 128)}
         if _fused:
-            _chunk[f"{_prefix}_chunk", "positions"] = (1, 4, _last)
+            _chunk[f"{_prefix}_*chunk", "positions"] = (1, 4, _last)
         else:
-            _chunk[f"{_prefix}_chunk", TOKEN] = (1, 4, 4)
+            _chunk[f"{_prefix}_*chunk", TOKEN] = (1, 4, 4)
         CASES[f"{_name}-chunk-{_prefix}"] = (calls.stored(_ratio, False, _fused), _chunk)

@@ -89,7 +89,9 @@ struct C128 {
     __device__ __forceinline__ void load(const Input* ape, const Share& share) {
       const Input* first = ape + share.lane.first_row * kHeadDim + share.channel();
 #pragma unroll
-      for (int i = 0; i < kPoolGroupRows; ++i) rows[i] = load_tile<kTile>(first + i * kHeadDim);
+      for (int i = 0; i < kPoolGroupRows; ++i) {
+        rows[i] = widen(load_now(reinterpret_cast<const Vec<Input, kTile>*>(first + i * kHeadDim)));
+      }
     }
   };
 
@@ -109,17 +111,11 @@ struct C128 {
     groups.add(window, share.lane);
     sync_block();
   }
-  template <class Share>
-  __device__ __forceinline__ static void pool(Window<Share::kTile>& window, const Input* ape,
-                                              const Share& share, typename Share::Groups& groups) {
-    Bias<Share::kTile> bias;
-    bias.load(ape, share);
-    pool(window, bias, share, groups);
-  }
-
   // -- decode ------------------------------------------------------------------------------------
 
   static constexpr int kDecodeTile = kPoolTile<State>;
+  // Of many requests: longer pieces of a row, which memory gives faster; lanes are plenty.
+  static constexpr int kManyTile = 2;
 
   // What a block does for one request: nothing, save its row, compress, or both.
   struct Step {
@@ -139,8 +135,9 @@ struct C128 {
   };
 
   // The last candidate of a group: the current token's row, or one of the ring.
-  __device__ __forceinline__ static void load_last_row(Window<kDecodeTile>& window,
-                                                       const State* ring, const Input* own) {
+  template <int kTile>
+  __device__ __forceinline__ static void load_last_row(Window<kTile>& window, const State* ring,
+                                                       const Input* own) {
     constexpr int kLast = kPoolGroupRows - 1;
     if constexpr (kIsSame<State, Input>) {
       load_ring_row(window, kLast, own ? own : ring);
@@ -154,7 +151,7 @@ struct C128 {
   }
 
   template <class Share>
-  __device__ __forceinline__ static void load_window(Window<kDecodeTile>& window,
+  __device__ __forceinline__ static void load_window(Window<Share::kTile>& window,
                                                      const DecodeParams& p, const Step& step,
                                                      const Share& share) {
     const State* first = p.state +
@@ -169,8 +166,8 @@ struct C128 {
       load_last_row(window, first + kLast * kRowWidth, own == kLast ? own_row : nullptr);
       return;
     }
-    const auto value = round_through<State>(load_tile_once<kDecodeTile>(own_row));
-    const auto score = round_through<State>(load_tile_once<kDecodeTile>(own_row + kHeadDim));
+    const auto value = round_through<State>(load_tile_once<Share::kTile>(own_row));
+    const auto score = round_through<State>(load_tile_once<Share::kTile>(own_row + kHeadDim));
 #pragma unroll
     for (int i = 0; i < kPoolGroupRows; ++i) {
       if (i != own) {
@@ -227,7 +224,7 @@ struct C128 {
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
                                                 const Share& share, const Early<Share>& early,
                                                 typename Share::Groups& groups) {
-    Window<kDecodeTile> window;
+    Window<Share::kTile> window;
     if (step.page >= 0) load_window(window, p, step, share);
     if (share.is_first() && step.write_loc >= 0) {
       early.own.store(p, step.write_loc, static_cast<int>(thread_x()));
@@ -236,7 +233,8 @@ struct C128 {
   }
 
   // Pools the slice into `groups` if the request ends a group; `saves`: this block writes its row.
-  template <class Share>
+  // kBiasFirst: without waiting for ape behind the window, for more registers.
+  template <bool kBiasFirst = true, class Share>
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
                                                 const Share& share, bool saves,
                                                 typename Share::Groups& groups) {
@@ -244,10 +242,16 @@ struct C128 {
     const int lane = static_cast<int>(thread_x());
     saves = saves && step.write_loc >= 0;  // the same in every lane
     if (saves) own.load(p, share.entry, lane);
-    Window<kDecodeTile> window;
-    if (step.page >= 0) load_window(window, p, step, share);
+    Bias<Share::kTile> bias;
+    Window<Share::kTile> window;
+    if (step.page >= 0) {
+      if (kBiasFirst) bias.load(p.ape, share);
+      load_window(window, p, step, share);
+    }
     if (saves) own.store(p, step.write_loc, lane);
-    if (step.page >= 0) pool(window, p.ape, share, groups);
+    if (step.page < 0) return;
+    if (!kBiasFirst) bias.load(p.ape, share);
+    pool(window, bias, share, groups);
   }
 
   // -- prefill -----------------------------------------------------------------------------------
@@ -304,7 +308,9 @@ struct C128 {
                                                  typename Share::Groups& groups) {
     Window<kPrefillTile> window;
     load_window(window, p, chunk.page, chunk.last_row, chunk.from_ring, share);
-    pool(window, p.ape, share, groups);
+    Bias<Share::kTile> bias;
+    bias.load(p.ape, share);
+    pool(window, bias, share, groups);
   }
 };
 

@@ -152,9 +152,11 @@ struct C4 {
 
   // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
   // returns true. Call it after wait_for_previous_launch; kAllowsNext: it allows the next launch.
-  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile>
+  // `ask` is called of a request that ends a group, once what it waits for is on its way.
+  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile, class Ask>
   __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
-                                                int64_t entry, int channel, Tile<kTile>& pooled) {
+                                                int64_t entry, int channel, Tile<kTile>& pooled,
+                                                const Ask& ask) {
     Bias<kTile> bias;
     if (kBiasFirst) bias.load(p.ape, channel);
     OwnRow<kTile> own;  // loaded together with the plan: nearly every row of a step is used
@@ -169,7 +171,10 @@ struct C4 {
     const bool compresses = plan.seq_len % kRatio == 0 && plan.seq_len > 0 && page_1_valid &&
                             (page_0_valid || !has_overlap);
     Window<kTile> window;
-    if (compresses) load_window(window, p, plan, own, writes, has_overlap, channel);
+    if (compresses) {
+      load_window(window, p, plan, own, writes, has_overlap, channel);
+      ask();
+    }
     if (kAllowsNext) allow_next_launch();
     if (writes) {
       State* target = p.state + plan.write_loc * int64_t{kRowWidth} + channel;

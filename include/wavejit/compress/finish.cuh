@@ -185,7 +185,9 @@ struct BlockFinish {
       if (lane % kGroupSize == 0) shared.partials.values[lane / kGroupSize] = sum;
     }
     sync_block(at);
-    Vec<float, kGroups> sums = shared.partials;
+    return tree_of(shared.partials);
+  }
+  __device__ __forceinline__ static float tree_of(Vec<float, kGroups> sums) {
 #pragma unroll
     for (int step = 1; step < kGroups; step *= 2) {
 #pragma unroll
@@ -205,6 +207,23 @@ struct BlockFinish {
     if (lane < kLanes) {
       Finish::template store<kLanesAre>(p, slot, constants, x, sum, lane, at);
     }
+  }
+
+  // Of a row that lies where all its lanes see it: each group of them adds up the whole of it,
+  // which takes less time than a barrier. Only the row's lanes call it.
+  __device__ __forceinline__ static void run_seen(const typename Finish::Params& p, int64_t slot,
+                                                  const typename Finish::Constants& constants,
+                                                  const Vec<float, kItems>* row, int lane,
+                                                  Site at = Site::here()) {
+    constexpr int kGroupLanes = kLanes < kGroupSize ? kLanes : kGroupSize;
+    Vec<float, kGroups> sums;
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) {
+      const Tile<kItems> part = widen(row[g * kGroupLanes + lane % kGroupLanes]);
+      sums.values[g] = row_sum<kGroupLanes>(sum_of_squares(part), at);
+    }
+    Finish::template store<Finish::kTogether>(p, slot, constants, widen(row[lane]), tree_of(sums),
+                                              lane, at);
   }
 };
 

@@ -12,8 +12,8 @@
 // ...): two empty bases at one address would move what follows them.
 //
 // launch() sets where the reports go. C++ cannot list a structure's members, so host/report.h knows
-// parts by name: step, chunk, finish, keys, queries, scheme. A part of another name reports nothing
-// until set_reports() has it too, which its case in tests/ops/checked_cases.py shows.
+// parts by name: step, chunk, write, finish, keys, queries, scheme. A part of another name reports
+// nothing until set_reports() has it too, which its case in tests/ops/checked_cases.py shows.
 // Without WAVEJIT_CHECKED nothing remains of all this: Reports is empty, and behind `if constexpr`
 // compilers see no statement that could change how they order the others.
 #pragma once

@@ -78,6 +78,7 @@ template <class Params>
 void set_reports(Params& params, IndexRecord* records) {
   if constexpr (std::is_base_of_v<Reports, Params>) params.reports = records;
   if constexpr (requires { params.step; }) set_reports(params.step, records);
+  if constexpr (requires { params.write; }) set_reports(params.write, records);
   if constexpr (requires { params.chunk; }) set_reports(params.chunk, records);
   if constexpr (requires { params.finish; }) set_reports(params.finish, records);
   if constexpr (requires { params.keys; }) set_reports(params.keys, records);
