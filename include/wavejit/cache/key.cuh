@@ -25,6 +25,7 @@
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>
+#include <wavejit/cache/row_pieces.cuh>
 #include <wavejit/core/integers.cuh>
 #include <wavejit/core/report.cuh>
 #include <wavejit/norm/row.cuh>
@@ -39,9 +40,8 @@ struct KeyBatch : Reports {
   using Weight = typename Instance::Weight;
   static constexpr int kRopeDims = 64;
   static constexpr int kFirstRopeDim = Layout::kDims - kRopeDims;
-  using Row = RawRow<Element, Layout::kDims>;
-  using Shape = typename Row::Shape;
-  using Tail = RowTail<Element, Layout::kDims, kRopeDims>;
+  template <int kLanes>
+  using Shape = RowShape<Element, Layout::kDims, kLanes>;
   static_assert(Layout::kIsLatent);
 
   CachePages<Layout> cache;
@@ -150,30 +150,46 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   store_key_dims(p, block, loc, static_cast<int>(thread_x()), y, angles);
 }
 
-// The keys of a block of kThreads lanes, of many.
-template <int kThreads, class Batch>
+// The keys of a block of kThreads lanes, of many; kLanes for each.
+template <int kThreads, int kLanes, class Batch>
 __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) {
-  using Shape = typename Batch::Shape;
+  using Instance = typename Batch::Instance;
+  using Layout = typename Batch::Layout;
+  using Shape = typename Batch::template Shape<kLanes>;
+  static_assert(Shape::kLanes == kLanes);
   constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
-  const int lane = static_cast<int>(thread_x() % Shape::kLanes);
-  const int64_t token = int64_t{block} * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
+  const int lane = static_cast<int>(thread_x() % kLanes);
+  const int64_t token = int64_t{block} * (kThreads / kLanes) + thread_x() / kLanes;
   const KeyPlace<Batch> place(p, token, Shape::dim(0, lane), Shape::dim(kLast, lane));
   allow_next_launch();
   place.wait();
   if (token >= p.tokens) return;
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
   const FetchedInteger target = p.loc.fetch_now_at(place.target);
-  const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
+  const auto raw = load_row_pieces_now<Layout::kDims, kLanes>(place.from);
+  Pieces<kItems, typename Batch::Weight> weight[kLast + 1];
+#pragma unroll
+  for (int i = 0; i <= kLast; ++i) {
+    weight[i] = load_pieces_now<kItems>(place.weight + Shape::dim(i, 0));
+  }
   const auto angles = key_angles<kItems>(p, place.table, position);
   const int64_t loc = key_location(p, target);
   if constexpr (kIsChecked) report_key(p, lane == 0, token, position, loc);
-  const float inverse = inverse_rms_of(raw, p.eps);
+  const float inverse = inverse_rms_of<Together::kWave>(raw, p.eps);
+  using Piece =
+      decltype(row_piece<Layout, Instance, rounds_source<Instance::kPreset>>(Tile<kItems>{}));
+  Piece pieces[kLast + 1];
+  Tile<kItems> y;
 #pragma unroll
   for (int i = 0; i <= kLast; ++i) {
-    const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
-    const auto y = normalise(raw.piece(i), inverse, widen(weight));
-    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y, angles);
+    y = normalise(raw.piece(i), inverse, widen(weight[i]));
+    pieces[i] = row_piece<Layout, Instance, rounds_source<Instance::kPreset>>(y);
+    if (i == kLast && Shape::dim(i, lane) >= Batch::kFirstRopeDim) y = rotate(y, angles);
+    if constexpr (Instance::kKeepsRows) {
+      store_tile(p.kept + token * p.kept_stride + Shape::dim(i, lane), y);
+    }
   }
+  store_row_of_pieces<Layout, Instance, kLanes>(p.cache, loc, lane, pieces, y);
 }
 
 }  // namespace wavejit
