@@ -63,9 +63,11 @@ __device__ __forceinline__ void store_row_of_pieces(const CachePages<Layout>& ca
   const bool held = cache.holds(loc);
   const CacheSlot slot = cache.slot(held ? loc : 0);
   if constexpr (Layout::kQuantised > 0) {
-    decltype(pieces[0].top()) tops[kPieces];
+    decltype(pieces[0].top()) tops[kPieces]{};  // 0 where no lane has quantised dims
 #pragma unroll
-    for (int p = 0; p < kPieces; ++p) tops[p] = pieces[p].top();
+    for (int p = 0; p < kPieces; ++p) {
+      if (p * kLanes * kItems < Layout::kQuantised) tops[p] = pieces[p].top();
+    }
     const auto top = reduce_shared<typename Piece::Larger, kGroupLanes, Together::kWave>(tops, at);
     const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(Piece::amax(top));
     const auto factor = Piece::factor(scale.factor);
