@@ -18,10 +18,12 @@
 // Invalid   a location below first_loc or past the last slot is not written. A position outside the
 //           table counts as the nearest one in it.
 // Lanes     of few rows: a row has a block of kFewThreads lanes, each with kFewItems dims. Of many:
-//           a row has RowShape's lanes, kGroupSize, with pieces of 8 dims. Whatever is no load is
-//           computed before the wait for earlier launches; the angles' load alone waits for
-//           another. Lanes of a row that is not stored exchange maxima with the others and write
-//           nothing of it to the cache; only those beyond the last token leave, a group at a time.
+//           a row has as many lanes as the kernel says, with pieces of 8 dims (norm/row.cuh). Half
+//           a wave or less takes fewer instructions a row, a group of lanes fewer registers.
+//           Whatever is no load is computed before the wait for earlier launches; the angles' load
+//           alone waits for another. Lanes of a row that is not stored exchange maxima with the
+//           others and write nothing of it to the cache; only those beyond the last token leave, a
+//           row at a time.
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>
