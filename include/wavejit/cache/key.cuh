@@ -70,11 +70,12 @@ struct KeyPlace {
   const uint32_t* position;
   const uint32_t* target;
 
-  // `dim` is the lane's first, `last_dim` that of its last piece. Lanes without dims of the tail
-  // have the first angles.
-  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim)
+  // `dim` is the lane's first, `last_dim` that of its last piece, `weight_dim` the first whose
+  // weights it loads. Lanes without dims of the tail have the first angles.
+  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim,
+                                      int weight_dim)
       : from(p.kv + token * p.stride + dim),
-        weight(p.weight + dim),
+        weight(p.weight + weight_dim),
         table(p.angles + (last_dim < Batch::kFirstRopeDim ? 0 : last_dim - Batch::kFirstRopeDim)),
         position(p.positions.address(token)),
         target(p.loc.address(token)) {}
@@ -136,7 +137,7 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   constexpr int kItems = Batch::Layout::kDims / kFewThreads;
   __shared__ float partials[kFewThreads / kGroupSize];
   const int dim = static_cast<int>(thread_x()) * kItems;
-  const KeyPlace<Batch> place(p, block, dim, dim);
+  const KeyPlace<Batch> place(p, block, dim, dim, dim);
   allow_next_launch();
   place.wait();
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
@@ -152,7 +153,31 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   store_key_dims(p, block, loc, static_cast<int>(thread_x()), y, angles);
 }
 
-// The keys of a block of kThreads lanes, of many; kLanes for each.
+// The weights of kDims dims in shared memory, in fp32: each lane of a block of kThreads brings
+// some, and takes those of its pieces by vectors that lie side by side.
+template <int kDims, int kThreads, int kItems>
+struct SharedWeights {
+  static constexpr int kBrought = kDims / kThreads;
+  static_assert(kBrought == 4 && kItems == 8);
+  Vec<float, 4> halves[2][kDims / kItems];  // of each vector of kItems
+
+  __device__ __forceinline__ void bring(const Tile<kBrought>& weight) {
+    halves[thread_x() % 2][thread_x() / 2] = bit_cast<Vec<float, 4>>(weight);
+  }
+  __device__ __forceinline__ Tile<kItems> vector(int index) const {
+    Tile<kItems> weight;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const Vec<float, 4> half = halves[h][index];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) weight.values[4 * h + i] = half.values[i];
+    }
+    return weight;
+  }
+};
+
+// The keys of a block of kThreads lanes, of many; kLanes for each. Those beyond the last token
+// compute it too, and write nothing.
 template <int kThreads, int kLanes, class Batch>
 __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) {
   using Instance = typename Batch::Instance;
@@ -160,35 +185,36 @@ __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) 
   using Shape = typename Batch::template Shape<kLanes>;
   static_assert(Shape::kLanes == kLanes);
   constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
+  constexpr bool kRounds = rounds_source<Instance::kPreset>;
+  using Weights = SharedWeights<Layout::kDims, kThreads, kItems>;
+  __shared__ Weights weights;
   const int lane = static_cast<int>(thread_x() % kLanes);
   const int64_t token = int64_t{block} * (kThreads / kLanes) + thread_x() / kLanes;
-  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane), Shape::dim(kLast, lane));
+  const bool is_row = token < p.tokens;
+  const KeyPlace<Batch> place(p, is_row ? token : p.tokens - 1, Shape::dim(0, lane),
+                              Shape::dim(kLast, lane),
+                              static_cast<int>(thread_x()) * Weights::kBrought);
   allow_next_launch();
   place.wait();
-  if (token >= p.tokens) return;
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
   const FetchedInteger target = p.loc.fetch_now_at(place.target);
+  const auto weight = load_pieces_now<Weights::kBrought>(place.weight);
   const auto raw = load_row_pieces_now<Layout::kDims, kLanes>(place.from);
-  Pieces<kItems, typename Batch::Weight> weight[kLast + 1];
-#pragma unroll
-  for (int i = 0; i <= kLast; ++i) {
-    weight[i] = load_pieces_now<kItems>(place.weight + Shape::dim(i, 0));
-  }
   const auto angles = key_angles<kItems>(p, place.table, position);
-  const int64_t loc = key_location(p, target);
-  if constexpr (kIsChecked) report_key(p, lane == 0, token, position, loc);
+  weights.bring(widen(weight));
+  sync_block();
+  const int64_t loc = is_row ? key_location(p, target) : -1;
+  if constexpr (kIsChecked) report_key(p, is_row && lane == 0, token, position, loc);
   const float inverse = inverse_rms_of<Together::kWave>(raw, p.eps);
-  using Piece =
-      decltype(row_piece<Layout, Instance, rounds_source<Instance::kPreset>>(Tile<kItems>{}));
-  Piece pieces[kLast + 1];
+  decltype(row_piece<Layout, Instance, kRounds>(Tile<kItems>{})) pieces[kLast + 1];
   Tile<kItems> y;
 #pragma unroll
   for (int i = 0; i <= kLast; ++i) {
-    y = normalise(raw.piece(i), inverse, widen(weight[i]));
-    pieces[i] = row_piece<Layout, Instance, rounds_source<Instance::kPreset>>(y);
+    y = normalise(raw.piece(i), inverse, weights.vector(i * kLanes + lane));
+    pieces[i] = row_piece<Layout, Instance, kRounds>(y);
     if (i == kLast && Shape::dim(i, lane) >= Batch::kFirstRopeDim) y = rotate(y, angles);
     if constexpr (Instance::kKeepsRows) {
-      store_tile(p.kept + token * p.kept_stride + Shape::dim(i, lane), y);
+      if (is_row) store_tile(p.kept + token * p.kept_stride + Shape::dim(i, lane), y);
     }
   }
   store_row_of_pieces<Layout, Instance, kLanes>(p.cache, loc, lane, pieces, y);
