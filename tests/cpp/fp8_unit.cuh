@@ -2,6 +2,7 @@
 // of bit patterns so large that only their differences can be kept.
 #include <wavejit/num/fp4.cuh>
 #include <wavejit/num/fp4_of_bf16.cuh>
+#include <wavejit/num/fp8_of_bf16.cuh>
 #include <wavejit/num/fp8_utils.cuh>
 #include <wavejit/num/quantise.cuh>
 #include <wavejit/num/ue8m0.cuh>
@@ -140,6 +141,40 @@ __device__ __forceinline__ bool same_fp4_of_bf16(uint32_t bits) {
   return fp4_encode_8_of_bf16({pair, swapped, pair, pair}, factor) ==
          (two | other << 8 | two << 16 | two << 24);
 }
+// The same of fp8, NaN too.
+template <Fp8 kFlavour, int kMax, NanRule kNanRule>
+struct CodeRules {
+  static constexpr int kFp8Max = kMax;
+  static constexpr NanRule kNan = kNanRule;
+  __device__ __forceinline__ static uint32_t code(float x) {
+    return fp8_software_code<kFlavour, kMax, kNanRule>(x);
+  }
+};
+template <Fp8 kFlavour, int kMax, NanRule kNanRule>
+__device__ __forceinline__ bool same_fp8_of_bf16(uint32_t bits) {
+  using Rules = CodeRules<kFlavour, kMax, kNanRule>;
+  const uint32_t half = bits & 0xffffu, negated = half ^ 0x8000u;
+  const float factor = ue8m0_inverse(bits >> 16);
+  const float x = bit_cast<float>(half << 16) * factor;
+  const float other = bit_cast<float>(negated << 16) * factor;
+  const Vec<uint32_t, 2> pairs{{half | negated << 16, negated | half << 16}};
+  const uint32_t a = Rules::code(x), b = Rules::code(other);
+  return encode_pairs<kFlavour, Rules>(pairs, factor_pair(factor)).values[0] ==
+         (a | b << 8 | b << 16 | a << 24);
+}
+// The magnitudes of the halves against each other and against a third, which is a NaN too.
+__device__ __forceinline__ bool same_amax(uint32_t bits) {
+  const auto size = [](uint32_t half) {
+    const float x = bit_cast<float>(half << 16 & 0x7fff0000u);
+    return x == x ? x : 0.0f;
+  };
+  const uint32_t low = bits & 0xffffu, high = bits >> 16;
+  const Vec<uint32_t, 4> pairs{{bits, 0xffc07fffu, high | low << 16, bits ^ 0x80000000u}};
+  const float expected = maximum(maximum(size(low), size(high)), 0x1p-100f);
+  const float alone = maximum(size(low), 0x1p-100f);
+  return maximum(amax_of_pair(lane_amax_pair(pairs)), 0x1p-100f) == expected &&
+         maximum(amax_of_pair(bf16_pair_larger_number(low, 0x7fffu)), 0x1p-100f) == alone;
+}
 __device__ __forceinline__ bool same(int variant, uint32_t bits) {
   switch (variant) {
     case 0: return same_code<NanRule::kMax>(bits);
@@ -151,6 +186,11 @@ __device__ __forceinline__ bool same(int variant, uint32_t bits) {
     case 6: return same_scale<kFp4Max>(bits);
     case 8: return same_fp4(bits);
     case 9: return same_fp4_of_bf16(bits);
+    case 10: return same_fp8_of_bf16<Fp8::kFn, 448, NanRule::kMax>(bits);
+    case 11: return same_fp8_of_bf16<Fp8::kFn, 448, NanRule::kCode>(bits);
+    case 12: return same_fp8_of_bf16<Fp8::kFnuz, 240, NanRule::kMax>(bits);
+    case 13: return same_fp8_of_bf16<Fp8::kFnuz, 224, NanRule::kCode>(bits);
+    case 14: return same_amax(bits);
     default: return same_bf16(bits);
   }
 }

@@ -235,6 +235,19 @@ def test_every_float_as_torch_casts(flavour: str, variant: int) -> None:
         assert bool((codes == kept.to(TORCH[flavour]).view(torch.uint8)).all()), hex(first)
 
 
+@pytest.mark.parametrize("variant", [10, 11, 12, 13])
+def test_codes_of_every_bfloat16(device: str, variant: int) -> None:
+    """From pairs, with every scale on a GPU, with every 61st pair of the two on the CPU."""
+    count, step = 254 << 16, 1 if device == "cuda" else 61
+    assert differences(device, variant, 0, count // step, step) == 0
+
+
+def test_largest_of_every_pair(device: str) -> None:
+    """All pairs of bf16 on a GPU, every 60013th on the CPU."""
+    step = 1 if device == "cuda" else 60013
+    assert differences(device, 14, 0, (1 << 32) // step, step) == 0
+
+
 # -- scales ----------------------------------------------------------------------------------------
 
 

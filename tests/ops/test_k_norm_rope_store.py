@@ -87,12 +87,33 @@ def test_as_its_parts(device: str, name: str, preset: str) -> None:
     assert ours.any()
 
 
-def test_many_rows(device: str) -> None:
-    """Where a lane has several rows, some of them skipped, the last block not full."""
-    layout, count = layout_of("flashmla-64"), 4203
-    kv, weight, table, positions = made(count, "flashmla-64")
+@pytest.mark.parametrize("name", CASES)
+def test_many_rows(device: str, name: str) -> None:
+    """Where a wave has several rows, some skipped, some not finite, the last block not full."""
+    layout, count = layout_of(name), 4203 if name == "flashmla-64" else 531
+    kv, weight, table, positions = made(count, name)
+    kv[5::37, 70], kv[6::41, 411], kv[9::43, 500] = float("nan"), float("inf"), float("nan")
     loc = inputs.permutation(7, count)
     loc[::5] = -1
+    cache = layout.empty(count, device=device)
+    expected = on_cpu(cache)
+    options: dict[str, Any] = {"eps": EPS, "layout": layout, "preset": CASES[name][2]}
+    reference.k_norm_rope_store(kv, weight, table, positions, loc, expected, **options)
+    there = (t.to(device) for t in (kv, weight, table, positions))
+    wavejit.k_norm_rope_store(*there, loc.to(device), cache, **options)
+    for ours, theirs in zip(raw(cache), raw(expected), strict=True):
+        assert_same_bytes(ours.cpu(), theirs)
+
+
+@pytest.mark.parametrize("count", [9, 531])
+def test_weights_that_are_not_finite(device: str, count: int) -> None:
+    """A NaN is no part of its group's maximum and leaves the other dims as they are."""
+    layout = layout_of("flashmla-64")
+    kv, weight, table, positions = made(count, "flashmla-64")
+    weight[70], weight[130], weight[203] = float("nan"), float("inf"), -float("inf")
+    weight[447], weight[448], weight[511] = float("nan"), float("nan"), float("inf")
+    weight[256:320] = float("nan")
+    loc = inputs.permutation(8, count)
     cache = layout.empty(count, device=device)
     expected = on_cpu(cache)
     options: dict[str, Any] = {"eps": EPS, "layout": layout}

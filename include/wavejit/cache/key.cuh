@@ -18,13 +18,16 @@
 // Invalid   a location below first_loc or past the last slot is not written. A position outside the
 //           table counts as the nearest one in it.
 // Lanes     of few rows: a row has a block of kFewThreads lanes, each with kFewItems dims. Of many:
-//           a row has RowShape's lanes, kGroupSize, with pieces of 8 dims. Whatever is no load is
-//           computed before the wait for earlier launches; the angles' load alone waits for
-//           another. Lanes of a row that is not stored exchange maxima with the others and write
-//           nothing of it to the cache; only those beyond the last token leave, a group at a time.
+//           a row has as many lanes as the kernel says, with pieces of 8 dims (norm/row.cuh). Half
+//           a wave or less takes fewer instructions a row, a group of lanes fewer registers.
+//           Whatever is no load is computed before the wait for earlier launches; the angles' load
+//           alone waits for another. Lanes of a row that is not stored exchange maxima with the
+//           others and write nothing of it to the cache; only those beyond the last token leave, a
+//           row at a time.
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>
+#include <wavejit/cache/row_pieces.cuh>
 #include <wavejit/core/integers.cuh>
 #include <wavejit/core/report.cuh>
 #include <wavejit/norm/row.cuh>
@@ -39,9 +42,8 @@ struct KeyBatch : Reports {
   using Weight = typename Instance::Weight;
   static constexpr int kRopeDims = 64;
   static constexpr int kFirstRopeDim = Layout::kDims - kRopeDims;
-  using Row = RawRow<Element, Layout::kDims>;
-  using Shape = typename Row::Shape;
-  using Tail = RowTail<Element, Layout::kDims, kRopeDims>;
+  template <int kLanes>
+  using Shape = RowShape<Element, Layout::kDims, kLanes>;
   static_assert(Layout::kIsLatent);
 
   CachePages<Layout> cache;
@@ -68,11 +70,12 @@ struct KeyPlace {
   const uint32_t* position;
   const uint32_t* target;
 
-  // `dim` is the lane's first, `last_dim` that of its last piece. Lanes without dims of the tail
-  // have the first angles.
-  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim)
+  // `dim` is the lane's first, `last_dim` that of its last piece, `weight_dim` the first whose
+  // weights it loads. Lanes without dims of the tail have the first angles.
+  __device__ __forceinline__ KeyPlace(const Batch& p, int64_t token, int dim, int last_dim,
+                                      int weight_dim)
       : from(p.kv + token * p.stride + dim),
-        weight(p.weight + dim),
+        weight(p.weight + weight_dim),
         table(p.angles + (last_dim < Batch::kFirstRopeDim ? 0 : last_dim - Batch::kFirstRopeDim)),
         position(p.positions.address(token)),
         target(p.loc.address(token)) {}
@@ -134,7 +137,7 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   constexpr int kItems = Batch::Layout::kDims / kFewThreads;
   __shared__ float partials[kFewThreads / kGroupSize];
   const int dim = static_cast<int>(thread_x()) * kItems;
-  const KeyPlace<Batch> place(p, block, dim, dim);
+  const KeyPlace<Batch> place(p, block, dim, dim, dim);
   allow_next_launch();
   place.wait();
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
@@ -150,30 +153,71 @@ __device__ __forceinline__ void store_few_keys(const Batch& p, unsigned block) {
   store_key_dims(p, block, loc, static_cast<int>(thread_x()), y, angles);
 }
 
-// The keys of a block of kThreads lanes, of many.
-template <int kThreads, class Batch>
+// The weights of kDims dims in shared memory, in fp32: each lane of a block of kThreads brings
+// some, and takes those of its pieces by vectors that lie side by side.
+template <int kDims, int kThreads, int kItems>
+struct SharedWeights {
+  static constexpr int kBrought = kDims / kThreads;
+  static_assert(kBrought == 4 && kItems == 8);
+  Vec<float, 4> halves[2][kDims / kItems];  // of each vector of kItems
+
+  __device__ __forceinline__ void bring(const Tile<kBrought>& weight) {
+    halves[thread_x() % 2][thread_x() / 2] = bit_cast<Vec<float, 4>>(weight);
+  }
+  __device__ __forceinline__ Tile<kItems> vector(int index) const {
+    Tile<kItems> weight;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const Vec<float, 4> half = halves[h][index];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) weight.values[4 * h + i] = half.values[i];
+    }
+    return weight;
+  }
+};
+
+// The keys of a block of kThreads lanes, of many; kLanes for each. Those beyond the last token
+// compute it too, and write nothing.
+template <int kThreads, int kLanes, class Batch>
 __device__ __forceinline__ void store_many_keys(const Batch& p, unsigned block) {
-  using Shape = typename Batch::Shape;
+  using Instance = typename Batch::Instance;
+  using Layout = typename Batch::Layout;
+  using Shape = typename Batch::template Shape<kLanes>;
+  static_assert(Shape::kLanes == kLanes);
   constexpr int kItems = Shape::kItems, kLast = Shape::kPieces - 1;
-  const int lane = static_cast<int>(thread_x() % Shape::kLanes);
-  const int64_t token = int64_t{block} * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
-  const KeyPlace<Batch> place(p, token, Shape::dim(0, lane), Shape::dim(kLast, lane));
+  constexpr bool kRounds = rounds_source<Instance::kPreset>;
+  using Weights = SharedWeights<Layout::kDims, kThreads, kItems>;
+  __shared__ Weights weights;
+  const int lane = static_cast<int>(thread_x() % kLanes);
+  const int64_t token = int64_t{block} * (kThreads / kLanes) + thread_x() / kLanes;
+  const bool is_row = token < p.tokens;
+  const KeyPlace<Batch> place(p, is_row ? token : p.tokens - 1, Shape::dim(0, lane),
+                              Shape::dim(kLast, lane),
+                              static_cast<int>(thread_x()) * Weights::kBrought);
   allow_next_launch();
   place.wait();
-  if (token >= p.tokens) return;
   const FetchedInteger position = p.positions.fetch_now_at(place.position);
   const FetchedInteger target = p.loc.fetch_now_at(place.target);
-  const auto raw = load_row_pieces_now<Batch::Layout::kDims>(place.from);
+  const auto weight = load_pieces_now<Weights::kBrought>(place.weight);
+  const auto raw = load_row_pieces_now<Layout::kDims, kLanes>(place.from);
   const auto angles = key_angles<kItems>(p, place.table, position);
-  const int64_t loc = key_location(p, target);
-  if constexpr (kIsChecked) report_key(p, lane == 0, token, position, loc);
-  const float inverse = inverse_rms_of(raw, p.eps);
+  weights.bring(widen(weight));
+  sync_block();
+  const int64_t loc = is_row ? key_location(p, target) : -1;
+  if constexpr (kIsChecked) report_key(p, is_row && lane == 0, token, position, loc);
+  const float inverse = inverse_rms_of<Together::kWave>(raw, p.eps);
+  decltype(row_piece<Layout, Instance, kRounds>(Tile<kItems>{})) pieces[kLast + 1];
+  Tile<kItems> y;
 #pragma unroll
   for (int i = 0; i <= kLast; ++i) {
-    const auto weight = load_pieces<kItems>(place.weight + Shape::dim(i, 0));
-    const auto y = normalise(raw.piece(i), inverse, widen(weight));
-    store_key_dims(p, token, loc, i * Shape::kLanes + lane, y, angles);
+    y = normalise(raw.piece(i), inverse, weights.vector(i * kLanes + lane));
+    pieces[i] = row_piece<Layout, Instance, kRounds>(y);
+    if (i == kLast && Shape::dim(i, lane) >= Batch::kFirstRopeDim) y = rotate(y, angles);
+    if constexpr (Instance::kKeepsRows) {
+      if (is_row) store_tile(p.kept + token * p.kept_stride + Shape::dim(i, lane), y);
+    }
   }
+  store_row_of_pieces<Layout, Instance, kLanes>(p.cache, loc, lane, pieces, y);
 }
 
 }  // namespace wavejit

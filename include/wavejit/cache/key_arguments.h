@@ -11,7 +11,7 @@ template <class Instance>
 void key_rows(Arguments& arguments, OnDevice& device, Size& tokens, KeyBatch<Instance>& batch) {
   using Batch = KeyBatch<Instance>;
   using Element = typename Batch::Element;
-  constexpr int kItems = Batch::Shape::kItems, kDims = Batch::Layout::kDims;
+  constexpr int kItems = 16 / sizeof(Element), kDims = Batch::Layout::kDims;
   batch.kv = arguments.rows<Element>("kv", device, kItems, batch.stride, tokens, kDims);
   batch.weight = arguments.dense<typename Batch::Weight>(
       "weight", device, 16 / static_cast<int>(sizeof(typename Batch::Weight)), kDims);
@@ -27,7 +27,8 @@ void kept_rows(Arguments& arguments, OnDevice& device, Size& tokens, KeyBatch<In
     return;
   } else {
     batch.kept = arguments.rows<typename Batch::Element>(
-        "kv_out", device, Batch::Shape::kItems, batch.kept_stride, tokens, Batch::Layout::kDims);
+        "kv_out", device, 16 / sizeof(typename Batch::Element), batch.kept_stride, tokens,
+        Batch::Layout::kDims);
     if (batch.kept == batch.kv && batch.kept_stride != batch.stride && tokens.value > 1) {
       fail("ValueError", "kv_out: expected kv itself or other memory, got kv's with other strides");
     }

@@ -33,6 +33,15 @@ __device__ __forceinline__ uint32_t to_bfloat16_2(float first, float second) {
   }
 }
 
+// The same, but a NaN becomes any NaN.
+__device__ __forceinline__ uint32_t to_bfloat16_2_or_nan(float first, float second) {
+  if constexpr (platform::kBf16InstructionProven) {
+    return platform::bf16_pair_of_numbers(first, second);
+  } else {
+    return to_bfloat16_2(first, second);
+  }
+}
+
 // The same of two that are no NaN.
 __device__ __forceinline__ uint32_t to_bfloat16_2_of_numbers(float first, float second) {
   if constexpr (platform::kBf16InstructionProven) {

@@ -54,6 +54,25 @@ __device__ __forceinline__ T reduce(T value, Site at = Site::here()) {
   return value;
 }
 
+// The same of several values at once, a power of two of them in each of kLanes lanes: what comes
+// back is that of value lane % kCount, as by reduce<Op, 1, kLanes>. In the first exchanges each
+// lane gives away half of what it still has, so that neighbours go on with one value each.
+template <class Op, int kLanes, Together kWho, int kCount, class T>
+__device__ __forceinline__ T reduce_shared(T (&values)[kCount], Site at = Site::here()) {
+  static_assert((kCount & (kCount - 1)) == 0 && kCount <= kLanes);
+#pragma unroll
+  for (int step = 1; step < kCount; step *= 2) {
+    const bool is_odd = thread_x() / static_cast<unsigned>(step) % 2 != 0;
+#pragma unroll
+    for (int i = 0; i < kCount; i += 2 * step) {
+      const T first = values[i], second = values[i + step];
+      const T given = shuffle_xor<kLanes, kWho>(is_odd ? first : second, step, at);
+      values[i] = Op::combine(is_odd ? second : first, given);
+    }
+  }
+  return reduce<Op, kCount, kLanes, kWho>(values[0], at);
+}
+
 template <int kFrom = kGroupSize, int kTo = 1, class T>
 __device__ __forceinline__ T reduce_sum(T value, Site at = Site::here()) {
   return reduce<Sum, kFrom, kTo>(value, at);

@@ -97,22 +97,10 @@ __device__ __forceinline__ void store_raw_row(Element* row, int lane,
 }
 
 // The sums of some pieces, a power of two of them, in the lanes that hold all: their sum in every
-// lane, as by row_sum of each. In the first exchanges each lane gives away half of what it still
-// has, so that neighbours go on with one piece each.
+// lane, as by row_sum of each.
 template <int kLanes, Together kWho, int kPieces>
 __device__ __forceinline__ float sum_of_pieces(float (&sums)[kPieces], Site at = Site::here()) {
-  static_assert((kPieces & (kPieces - 1)) == 0 && kPieces <= kLanes);
-#pragma unroll
-  for (int step = 1; step < kPieces; step *= 2) {
-    const bool is_odd = thread_x() / static_cast<unsigned>(step) % 2 != 0;
-#pragma unroll
-    for (int p = 0; p < kPieces; p += 2 * step) {
-      const float first = sums[p], second = sums[p + step];
-      const float given = wavejit::shuffle_xor<kLanes, kWho>(is_odd ? first : second, step, at);
-      sums[p] = (is_odd ? second : first) + given;
-    }
-  }
-  float sum = reduce<Sum, kPieces, kLanes, kWho>(sums[0], at);
+  float sum = reduce_shared<Sum, kLanes, kWho>(sums, at);
 #pragma unroll
   for (int step = 1; step < kPieces; step *= 2) {
     sum = sum + wavejit::shuffle_xor<kLanes, kWho>(sum, step, at);

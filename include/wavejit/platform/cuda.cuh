@@ -262,43 +262,6 @@ template <uint32_t kSelector>
 __device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
   return __byte_perm(a, b, kSelector);
 }
-
-// Two bf16 or fp16 in a word; a NaN wins against a number. What has the larger magnitude comes back
-// with any sign.
-inline constexpr bool kHasPairs = __CUDA_ARCH__ >= 900;
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kIsBf16) {
-    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("min.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  }
-#endif
-  return a;
-}
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_maximum(uint32_t a, uint32_t b) {
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kIsBf16) {
-    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  }
-#endif
-  return a;
-}
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b) {
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kIsBf16) {
-    asm("max.NaN.xorsign.abs.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("max.NaN.xorsign.abs.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  }
-#endif
-  return a;
-}
 }  // namespace platform
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 

@@ -82,13 +82,6 @@ inline constexpr bool kReciprocalProven = false;
 float reciprocal_estimate(float x);
 template <uint32_t kSelector>
 uint32_t pick_bytes(uint32_t a, uint32_t b);
-inline constexpr bool kHasPairs = false;
-template <bool kIsBf16>
-uint32_t pair_minimum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-uint32_t pair_maximum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 float square_root(float value);
 namespace platform {

@@ -138,14 +138,6 @@ inline uint32_t pick_bytes(uint32_t a, uint32_t b) {
   }
   return picked;
 }
-
-inline constexpr bool kHasPairs = false;
-template <bool kIsBf16>
-uint32_t pair_minimum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-uint32_t pair_maximum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
 }  // namespace platform
 inline float square_root(float value) { return __builtin_sqrtf(value); }
 namespace platform {

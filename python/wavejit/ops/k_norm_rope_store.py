@@ -143,7 +143,7 @@ def normalised_rows(
 
 
 def golden_cases() -> dict[str, Callable[[Any], str]]:
-    """Every preset, layout and dtype at least once."""
+    """Every preset, layout and dtype at least once, and batches of many keys."""
     from functools import partial
 
     cases = {
@@ -153,15 +153,21 @@ def golden_cases() -> dict[str, Callable[[Any], str]]:
         "two-pool-fn": ("float16", "float16", "default"),
         "rows": ("bfloat16", "bfloat16", "default"),
     }
-    return {
+    found = {
         f"k_norm_rope_store-{layout}-{element}-{weight}-{preset}": partial(
             _golden, layout, element, weight, preset
         )
         for layout, (element, weight, preset) in cases.items()
     }
+    for layout in ("flashmla-64-fn", "flashmla-2-fnuz"):
+        many = partial(_golden, layout, *cases[layout], tokens=515)
+        found[f"k_norm_rope_store-many-{layout}"] = many
+    return found
 
 
-def _golden(name: str, element: str, weight: str, preset: str, device: Any) -> str:
+def _golden(
+    name: str, element: str, weight: str, preset: str, device: Any, tokens: int = 13
+) -> str:
     import torch
 
     from wavejit.ops.rope_table import rope_table
@@ -169,11 +175,13 @@ def _golden(name: str, element: str, weight: str, preset: str, device: Any) -> s
 
     layout = parity_caches.LAYOUTS[name].at()
     table = rope_table(70, base=10000.0).to(device)
-    kv = inputs.normal(1, (13, 512 + 64), 3.0).to(getattr(torch, element)).to(device)
+    kv = inputs.normal(1, (tokens, 512 + 64), 3.0).to(getattr(torch, element)).to(device)
     weights = inputs.normal(2, (512,)).to(getattr(torch, weight)).to(device)
-    positions = inputs.integers(3, (13,), -5, 80).to(device)
+    positions = inputs.integers(3, (tokens,), -5, 80).to(device)
     cache = parity_caches.any_cache(layout, device)
-    loc = parity_caches.places(13).to(device)
+    loc = torch.full((tokens,), -1, dtype=torch.int32)
+    loc[-13:] = parity_caches.places(13)
+    loc = loc.to(device)
     options = {"eps": 1e-6, "layout": layout, "preset": preset}
     k_norm_rope_store(kv[:, 64:], weights, table, positions, loc, cache, **options)
     return parity_caches.whole_digest(cache)
