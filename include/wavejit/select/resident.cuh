@@ -144,10 +144,9 @@ struct ResidentSelect {
     }
   }
 
-  // The first digits have been counted.
+  // `digit` is the first one.
   template <class Score>
-  __device__ __forceinline__ Found find(Score& score, unsigned rank, uint32_t k) {
-    Digit digit = search(0, rank, k);
+  __device__ __forceinline__ Found find(Score& score, unsigned rank, uint32_t k, Digit digit) {
     Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
 #pragma unroll 1
     for (int turn = 1; found.inside > kRanked && !found.all() && found.span.low != found.span.high;
@@ -322,14 +321,22 @@ struct ResidentSelect {
   __device__ __forceinline__ void select_by_counts(const TopkParams& p, int64_t index,
                                                    unsigned rank, Score& score,
                                                    const PagesAhead& ahead) {
-    const uint32_t base = rank * kPart;
-    const unsigned group = thread_x() / kGroupSize;
-    const unsigned lane = lane_in_group();
 #pragma unroll
     for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(score(i)));
     sync_block();
-    const Found found = find(score, rank, static_cast<uint32_t>(p.k));
+    const Digit first = search(0, rank, static_cast<uint32_t>(p.k));
+    select_behind(p, index, rank, score, first, ahead);
+  }
 
+  // The same, where the first digit has been found.
+  template <class Score>
+  __device__ __forceinline__ void select_behind(const TopkParams& p, int64_t index, unsigned rank,
+                                                Score& score, Digit first_digit,
+                                                const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+    const unsigned group = thread_x() / kGroupSize;
+    const unsigned lane = lane_in_group();
+    const Found found = find(score, rank, static_cast<uint32_t>(p.k), first_digit);
     const bool ranked = found.inside <= kRanked && !found.all();
     uint32_t offered_before = 0;
     if constexpr (kBlocks > 1) {

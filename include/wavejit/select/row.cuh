@@ -85,12 +85,15 @@ struct TopkPages {
   const int32_t* entries;  // or null
   uint32_t count;
 
-  __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row) {
-    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+  __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row)
+      : TopkPages(of(p, p.row_to_batch.data ? p.row_to_batch[row] : row)) {}
+  __device__ __forceinline__ static TopkPages of(const TopkParams& p, int64_t request) {
     const bool known = request >= 0 && request < p.requests;
-    entries = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
-    count = known ? static_cast<uint32_t>(p.pages) : 0;
+    return {p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr,
+            known ? static_cast<uint32_t>(p.pages) : 0};
   }
+  __device__ __forceinline__ TopkPages(const int32_t* first, uint32_t pages)
+      : entries(first), count(pages) {}
   __device__ __forceinline__ int32_t operator[](uint32_t page) const {
     return page < count ? entries[page] : -1;
   }

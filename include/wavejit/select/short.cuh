@@ -1,0 +1,232 @@
+// The k largest of a row that one block holds in few registers, where the time is that of its chain
+// of loads, barriers and dependent steps. Behind the loads there are three barriers: behind the
+// counts by the first digit, behind the sums of their rows, and behind the candidates. What every
+// group can find out by itself, it does. Where the first digit has many candidates, the rest is
+// that of select/resident.cuh.
+#pragma once
+#include <wavejit/select/resident.cuh>
+
+namespace wavejit {
+
+template <int kThreads, int kItems>
+struct ShortSelect {
+  using Any = ResidentSelect<kThreads, kItems, 1, 0>;
+  static constexpr int kLanes = kThreads;
+  static constexpr int kClusterBlocks = 1;
+  static constexpr uint32_t kPart = Any::kPart;
+  static constexpr int kVectors = Any::kVectors;
+  static constexpr uint32_t kMany = kGroupSize;  // candidates; more are not ranked here
+  static constexpr uint32_t kAtOnce = 8;         // of which this many are compared with at once
+  using Four = Vec<uint32_t, 4>;
+  using Held = typename Any::Held;
+  static_assert(kItems <= 16 && kMany % kAtOnce == 0);
+
+  // A candidate as a number that is larger the sooner it is selected; 0 is nobody's. The keys of a
+  // digit differ in their last bits only, if it is none of those that hold all that is smaller or
+  // larger.
+  static constexpr int kColumnBits = 13;
+  static_assert(kPart < 1u << kColumnBits && FirstDigit::kShift + kColumnBits <= 32);
+  __device__ __forceinline__ static bool is_open(uint32_t digit) {
+    return (digit + 1) % FirstDigit::kHalf <= 1;
+  }
+  __device__ __forceinline__ static uint32_t candidate_of(float comparable, uint32_t column) {
+    const uint32_t last = ordered_key(comparable) & ((1u << FirstDigit::kShift) - 1);
+    return last << kColumnBits | (kPart - column);
+  }
+  __device__ __forceinline__ static uint32_t column_of(uint32_t candidate) {
+    return kPart - (candidate & ((1u << kColumnBits) - 1));
+  }
+  // A digit as a float: a whole number, which is compared like one.
+  __device__ __forceinline__ static float as_float(uint32_t digit) {
+    return bit_cast<float>(0x4b000000u + digit);
+  }
+
+  Any any;
+  uint32_t before_row[kGroupSize + 1];  // counts of all rows of digits before
+  alignas(16) uint32_t candidates[kMany];
+
+  // The addresses that are known before the previous launch has ended.
+  struct Early {
+    bool whole;  // nothing but the length is missing, and the row is all of the block's part
+    const float* scores;
+    const uint32_t* length;
+    TopkPages pages;
+    const int32_t* entry;
+
+    __device__ __forceinline__ Early(const TopkParams& p, int64_t index)
+        : pages(TopkPages::of(p, index)) {
+      scores = p.scores + index * p.score_stride + Any::column_of_item(0);
+      whole = p.eager && !p.starts.data && p.columns >= int64_t{kPart} &&
+              reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
+      if (!whole) scores = p.scores;
+      length = p.lengths.address(index);
+      entry = pages.entries + thread_x();
+    }
+  };
+
+  // Before the scores are there.
+  __device__ __forceinline__ void clear() {
+    if (thread_x() <= kGroupSize) before_row[thread_x()] = 0;
+    if (thread_x() < kMany) candidates[thread_x()] = 0;
+    any.clear();
+  }
+
+  // What Bins::find does, without a lane that tells the others.
+  __device__ __forceinline__ Digit find(uint32_t wanted, Site at = Site::here()) {
+    const unsigned lane = lane_in_group();
+    uint32_t mine = 0;
+    any.bins.visit_totals([&](unsigned row, uint32_t total) { mine += row <= lane ? total : 0; },
+                          at);
+    atomic_add(&before_row[lane + 1], mine);
+    sync_block(at);
+    const unsigned row = static_cast<unsigned>(count_lanes(before_row[lane + 1] < wanted, at));
+    const Four four = *any.bins.four(row);
+    uint32_t above = before_row[row];
+    const uint32_t sum = four.values[0] + four.values[1] + four.values[2] + four.values[3];
+    above += inclusive_scan<Sum>(sum, at) - sum;
+    const bool is_here = above < wanted && wanted <= above + sum;
+    constexpr int kCountBits = 13;
+    static_assert(kPart < 1u << kCountBits);
+    uint32_t packed = 0;
+#pragma unroll
+    for (int i = 3; i >= 0; --i) {
+      const uint32_t inside = four.values[i];
+      if (wanted > above) {
+        packed = (inside << kCountBits | above) << 2 | static_cast<uint32_t>(i);
+      }
+      above += inside;
+    }
+    const uint32_t who = lowest_bit(static_cast<uint32_t>(ballot<kGroupSize>(is_here, at)));
+    packed = broadcast(packed, static_cast<int>(who), at);
+    constexpr uint32_t kCount = (1u << kCountBits) - 1;
+    return {kBins - row * Bins<kThreads>::kRow - (who + 1) * 4 + packed % 4, packed >> 2 & kCount,
+            packed >> (kCountBits + 2)};
+  }
+
+  // Items whose digit is larger than a number.
+  __device__ __forceinline__ static uint32_t larger_than(const float (&digits)[kItems],
+                                                         float with) {
+    uint32_t bits = 0;
+#pragma unroll
+    for (int i = kItems - 1; i >= 0; --i) bits = platform::push_larger(bits, digits[i], with);
+    return bits;
+  }
+
+  // The scores of a lane, the length of the row and its pages on their way. False where all of the
+  // row is selected.
+  __device__ __forceinline__ bool load(const TopkParams& p, int64_t index, const Early& early,
+                                       const PagesAhead& ahead, uint32_t& count, Held& score) {
+    typename Any::Scores loaded;
+    const FetchedInteger length = p.lengths.fetch_now_at(early.length);
+    if (early.whole) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        loaded[v] =
+            load_once(reinterpret_cast<const Vec<float, 4>*>(early.scores + v * Any::kStep));
+      }
+      ahead.fetch(p.row_to_batch.data ? TopkPages(p, index) : early.pages, any.pages);
+      count = static_cast<uint32_t>(limited(length.value(), p.columns));
+    } else {
+      const TopkRow row(p, index);
+      ahead.fetch(TopkPages(p, index), any.pages);
+      count = static_cast<uint32_t>(limited(length.value(), row.columns));
+      const uint32_t limit = p.eager ? row.columns : count;
+      row.load(loaded, Any::column_of_item(0), Any::kStep, limit, kPart <= limit);
+    }
+    if (count <= static_cast<uint32_t>(p.k)) return false;
+    Any::cut(loaded, 0, count);
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) score.scores[i] = comparable(loaded[i / 4].values[i % 4]);
+    return true;
+  }
+
+  // A window of at most kPart columns, behind `clear`. Every lane of the block calls it. False, and
+  // nothing is done, where it has no more than k.
+  __device__ __forceinline__ bool run(const TopkParams& p, int64_t index, const Early& early,
+                                      uint32_t& count) {
+    const PagesAhead ahead(p, 0, kPart, kThreads);
+    const uint32_t k = static_cast<uint32_t>(p.k);
+    Held score;
+    if (!load(p, index, early, ahead, count, score)) return false;
+    float digits[kItems];
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      const uint32_t digit = FirstDigit::of(score.scores[i]);
+      digits[i] = as_float(digit);
+      any.bins.count(digit);
+    }
+    sync_block();
+    const Digit found = find(k);
+    const uint32_t wanted = k - found.above;
+    const bool all = found.inside == wanted;
+    if (!all && (found.inside > kMany || is_open(found.digit))) {
+      sync_block();  // the counts have been read
+      any.select_behind(p, index, 0, score, found, ahead);
+      return true;
+    }
+    uint32_t chosen = larger_than(digits, as_float(found.digit - all));
+    if (!all) offer(larger_than(digits, as_float(found.digit - 1)) & ~chosen, score);
+    Places<kItems> places(chosen);
+    const unsigned group = thread_x() / kGroupSize;
+    if (lane_in_group() == 0) any.last.parts[group] = places.total();
+    wait_for_copies();
+    sync_block();
+    uint32_t first = sum_in_group(lane_in_group() < group ? any.last.parts[lane_in_group()] : 0);
+    if (!all) first += choose(found.inside, wanted, places, chosen);
+    uint32_t* to = any.ordered();
+    const uint32_t end = places.visit(
+        chosen, first, [&](int i, uint32_t place) { to[place] = Any::column_of_item(i); });
+    sync_group<kGroupSize>();
+    any.store(p, index, first, end, ahead);
+    return true;
+  }
+
+  // Tells the others this lane's candidates. The order in which they come means nothing.
+  __device__ __forceinline__ void offer(uint32_t items, const Held& score) {
+    if (items == 0) return;
+    uint32_t to = add_sparsely(&any.last.arrivals, static_cast<uint32_t>(__builtin_popcount(items)),
+                               items >> 31);
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      if (items >> i & 1) {
+        candidates[to++] = candidate_of(score.scores[i], Any::column_of_item(i));
+      }
+    }
+  }
+
+  // Adds the wanted ones among the candidates of the group to what is chosen; what comes back is
+  // how many there are in the groups before.
+  __device__ __forceinline__ uint32_t choose(uint32_t count, uint32_t wanted,
+                                             Places<kItems>& places, uint32_t& chosen,
+                                             Site at = Site::here()) const {
+    const unsigned lane = lane_in_group();
+    const uint32_t mine = candidates[lane];
+    uint32_t larger = 0;
+#pragma unroll 1
+    for (uint32_t first = 0; first < count; first += kAtOnce) {
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i += 4) {
+        const Four four = *reinterpret_cast<const Four*>(candidates + first + i);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) larger += four.values[j] > mine;
+      }
+    }
+    const uint32_t column = column_of(mine);
+    const unsigned group = thread_x() / kGroupSize;
+    const bool is_wanted = larger < wanted;
+    uint32_t here = static_cast<uint32_t>(
+        ballot<kGroupSize>(is_wanted && column / Any::kGroupPart == group, at));
+    while (here != 0) {
+      const uint32_t place =
+          broadcast(column, static_cast<int>(lowest_bit(here)), at) % Any::kGroupPart;
+      here &= here - 1;
+      const uint32_t item = place / Any::kStep * 4 + place % 4;
+      const uint32_t owner = place % Any::kStep / 4;
+      if (lane == owner) chosen |= 1u << item;
+      places.add(item / 4, owner < lane);
+    }
+    return static_cast<uint32_t>(count_lanes(is_wanted && column / Any::kGroupPart < group, at));
+  }
+};
+
+}  // namespace wavejit
