@@ -2,7 +2,7 @@
 #pragma once
 #include <wavejit/core/integers.cuh>
 #include <wavejit/core/report.cuh>
-#include <wavejit/core/vec.cuh>
+#include <wavejit/core/warp.cuh>
 
 namespace wavejit {
 
@@ -97,6 +97,10 @@ struct TopkPages {
   __device__ __forceinline__ int32_t operator[](uint32_t page) const {
     return page < count ? entries[page] : -1;
   }
+  // Of a column's page; 0 without a page table.
+  __device__ __forceinline__ int32_t entry(const TopkParams& p, uint32_t column) const {
+    return entries ? (*this)[column >> p.page_bits] : 0;
+  }
 };
 
 // What a checked build says of the row's numbers (core/report.cuh); one lane of the row calls it.
@@ -137,11 +141,14 @@ struct PagesAhead {
       shared[lane] = -1;
     }
   }
+  // Where they are held.
+  __device__ __forceinline__ int32_t entry(const TopkParams& p, const int32_t* shared,
+                                           uint32_t column) const {
+    return shared[(column >> p.page_bits) - first];
+  }
   __device__ __forceinline__ int32_t entry(const TopkParams& p, const TopkPages& pages,
                                            const int32_t* shared, uint32_t column) const {
-    const uint32_t page = column >> p.page_bits;
-    if (held) return shared[page - first];
-    return pages.entries ? pages[page] : 0;
+    return held ? entry(p, shared, column) : pages.entry(p, column);
   }
 };
 
@@ -154,12 +161,15 @@ struct TopkResults {
   uint32_t page_bits;
   bool paged;
 
-  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row) : p(params) {
+  // `is_paged`: there is a page table, as is known without looking.
+  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row,
+                                         bool is_paged = false)
+      : p(params) {
     out = p.out + row * p.k;
     raw = p.raw ? p.raw + row * p.k : nullptr;
     offset = p.offsets.data ? p.offsets[row] : 0;
     page_bits = static_cast<uint32_t>(p.page_bits);
-    paged = p.page_table != nullptr;
+    paged = is_paged || p.page_table != nullptr;
   }
   // The selected column at place `i`, whose page has this entry.
   __device__ __forceinline__ void store(uint32_t i, uint32_t column, int32_t entry) const {
@@ -188,5 +198,29 @@ struct TopkResults {
     if (raw) raw[i] = -1;
   }
 };
+
+// A group's lanes store the columns from one place to another; entry(column) is that of its page.
+template <class Entry>
+__device__ __forceinline__ void store_columns(const TopkResults& results, const uint32_t* from,
+                                              uint32_t first, uint32_t end, Entry entry) {
+  constexpr uint32_t kAtOnce = 4;  // their reads wait for each other's no longer
+#pragma unroll 1
+  for (uint32_t i = first + lane_in_group(); i < end; i += kAtOnce * kGroupSize) {
+    uint32_t columns[kAtOnce];
+    int32_t entries[kAtOnce];
+#pragma unroll
+    for (uint32_t j = 0; j < kAtOnce; ++j) {
+      const uint32_t place = i + j * kGroupSize;
+      columns[j] = from[place < end ? place : i];
+    }
+#pragma unroll
+    for (uint32_t j = 0; j < kAtOnce; ++j) entries[j] = entry(columns[j]);
+#pragma unroll
+    for (uint32_t j = 0; j < kAtOnce; ++j) {
+      const uint32_t place = i + j * kGroupSize;
+      if (place < end) results.store(place, columns[j], entries[j]);
+    }
+  }
+}
 
 }  // namespace wavejit

@@ -8,6 +8,16 @@
 
 namespace wavejit {
 
+// The same pointer, about which the compiler knows nothing, so that it is not computed again.
+template <class T>
+__device__ __forceinline__ T* held_from_here(T* pointer) {
+  using Words = Vec<float, sizeof(T*) / sizeof(float)>;
+  Words words = bit_cast<Words>(pointer);
+#pragma unroll
+  for (float& word : words.values) word = platform::opaque(word);
+  return bit_cast<T*>(words);
+}
+
 template <int kThreads, int kItems>
 struct ShortSelect {
   using Any = ResidentSelect<kThreads, kItems, 1, 0>;
@@ -45,22 +55,26 @@ struct ShortSelect {
   uint32_t before_row[kGroupSize + 1];  // counts of all rows of digits before
   alignas(16) uint32_t candidates[kMany];
 
-  // The addresses that are known before the previous launch has ended.
+  // What is known before the previous launch has ended.
   struct Early {
-    bool whole;  // nothing but the length is missing, and the row is all of the block's part
+    PagesAhead ahead;
+    bool
+        whole;  // the row is aligned and all of the block's part, and nothing tells where it begins
     const float* scores;
     const uint32_t* length;
-    TopkPages pages;
-    const int32_t* entry;
+    const int32_t* entry;  // of this lane's page, or null
 
     __device__ __forceinline__ Early(const TopkParams& p, int64_t index)
-        : pages(TopkPages::of(p, index)) {
+        : ahead(p, 0, kPart, kThreads) {
       scores = p.scores + index * p.score_stride + Any::column_of_item(0);
       whole = p.eager && !p.starts.data && p.columns >= int64_t{kPart} &&
               reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
-      if (!whole) scores = p.scores;
-      length = p.lengths.address(index);
-      entry = pages.entries + thread_x();
+      scores = held_from_here(whole ? scores : p.scores);
+      length = held_from_here(p.lengths.address(index));
+      const TopkPages pages = TopkPages::of(p, index);
+      const uint32_t lane = thread_x();
+      const bool has_page = ahead.held && !p.row_to_batch.data && lane < ahead.count;
+      entry = held_from_here(has_page && lane < pages.count ? pages.entries + lane : nullptr);
     }
   };
 
@@ -83,20 +97,20 @@ struct ShortSelect {
     const Four four = *any.bins.four(row);
     uint32_t above = before_row[row];
     const uint32_t sum = four.values[0] + four.values[1] + four.values[2] + four.values[3];
-    above += inclusive_scan<Sum>(sum, at) - sum;
-    const bool is_here = above < wanted && wanted <= above + sum;
+    const uint32_t until = above + inclusive_scan<Sum>(sum, at);
+    const uint32_t who = static_cast<uint32_t>(count_lanes(until < wanted, at));
+    above = until - sum;
     constexpr int kCountBits = 13;
     static_assert(kPart < 1u << kCountBits);
     uint32_t packed = 0;
 #pragma unroll
     for (int i = 3; i >= 0; --i) {
       const uint32_t inside = four.values[i];
-      if (wanted > above) {
+      if (above < wanted) {
         packed = (inside << kCountBits | above) << 2 | static_cast<uint32_t>(i);
       }
       above += inside;
     }
-    const uint32_t who = lowest_bit(static_cast<uint32_t>(ballot<kGroupSize>(is_here, at)));
     packed = broadcast(packed, static_cast<int>(who), at);
     constexpr uint32_t kCount = (1u << kCountBits) - 1;
     return {kBins - row * Bins<kThreads>::kRow - (who + 1) * 4 + packed % 4, packed >> 2 & kCount,
@@ -112,10 +126,20 @@ struct ShortSelect {
     return bits;
   }
 
-  // The scores of a lane, the length of the row and its pages on their way. False where all of the
-  // row is selected.
+  // The entries of the pages on their way.
+  __device__ __forceinline__ void fetch_pages(const TopkParams& p, int64_t index,
+                                              const Early& early) {
+    if (p.row_to_batch.data) return early.ahead.fetch(TopkPages(p, index), any.pages);
+    if (early.entry) {
+      copy_word_to_shared(&any.pages[thread_x()], early.entry);
+    } else {
+      any.pages[thread_x()] = -1;
+    }
+  }
+  // The scores of a lane, the length of the row and its pages. False where all of the row is
+  // selected.
   __device__ __forceinline__ bool load(const TopkParams& p, int64_t index, const Early& early,
-                                       const PagesAhead& ahead, uint32_t& count, Held& score) {
+                                       uint32_t& count, Held& score) {
     typename Any::Scores loaded;
     const FetchedInteger length = p.lengths.fetch_now_at(early.length);
     if (early.whole) {
@@ -124,11 +148,11 @@ struct ShortSelect {
         loaded[v] =
             load_once(reinterpret_cast<const Vec<float, 4>*>(early.scores + v * Any::kStep));
       }
-      ahead.fetch(p.row_to_batch.data ? TopkPages(p, index) : early.pages, any.pages);
+      fetch_pages(p, index, early);
       count = static_cast<uint32_t>(limited(length.value(), p.columns));
     } else {
+      fetch_pages(p, index, early);
       const TopkRow row(p, index);
-      ahead.fetch(TopkPages(p, index), any.pages);
       count = static_cast<uint32_t>(limited(length.value(), row.columns));
       const uint32_t limit = p.eager ? row.columns : count;
       row.load(loaded, Any::column_of_item(0), Any::kStep, limit, kPart <= limit);
@@ -144,10 +168,9 @@ struct ShortSelect {
   // nothing is done, where it has no more than k.
   __device__ __forceinline__ bool run(const TopkParams& p, int64_t index, const Early& early,
                                       uint32_t& count) {
-    const PagesAhead ahead(p, 0, kPart, kThreads);
     const uint32_t k = static_cast<uint32_t>(p.k);
     Held score;
-    if (!load(p, index, early, ahead, count, score)) return false;
+    if (!load(p, index, early, count, score)) return false;
     float digits[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
@@ -161,31 +184,39 @@ struct ShortSelect {
     const bool all = found.inside == wanted;
     if (!all && (found.inside > kMany || is_open(found.digit))) {
       sync_block();  // the counts have been read
-      any.select_behind(p, index, 0, score, found, ahead);
+      any.select_behind(p, index, 0, score, found, early.ahead);
       return true;
     }
     uint32_t chosen = larger_than(digits, as_float(found.digit - all));
-    if (!all) offer(larger_than(digits, as_float(found.digit - 1)) & ~chosen, score);
+    const uint32_t at_least = larger_than(digits, as_float(found.digit - 1));
+    const uint32_t candidate = at_least & ~chosen;
+    uint32_t claimed = 0;
+    if (candidate != 0) claimed = claim(candidate);
     Places<kItems> places(chosen);
     const unsigned group = thread_x() / kGroupSize;
     if (lane_in_group() == 0) any.last.parts[group] = places.total();
+    if (candidate != 0) offer(candidate, claimed, score);
     wait_for_copies();
     sync_block();
     uint32_t first = sum_in_group(lane_in_group() < group ? any.last.parts[lane_in_group()] : 0);
     if (!all) first += choose(found.inside, wanted, places, chosen);
+    const uint32_t column =
+        bit_cast<uint32_t>(platform::opaque(bit_cast<float>(Any::column_of_item(0))));
     uint32_t* to = any.ordered();
-    const uint32_t end = places.visit(
-        chosen, first, [&](int i, uint32_t place) { to[place] = Any::column_of_item(i); });
+    const uint32_t end = places.visit(chosen, first, [&](int i, uint32_t place) {
+      to[place] = column + static_cast<uint32_t>(i / 4 * int{Any::kStep} + i % 4);
+    });
     sync_group<kGroupSize>();
-    any.store(p, index, first, end, ahead);
+    any.store(p, index, first, end, early.ahead);
     return true;
   }
 
-  // Tells the others this lane's candidates. The order in which they come means nothing.
-  __device__ __forceinline__ void offer(uint32_t items, const Held& score) {
-    if (items == 0) return;
-    uint32_t to = add_sparsely(&any.last.arrivals, static_cast<uint32_t>(__builtin_popcount(items)),
-                               items >> 31);
+  // Room for this lane's candidates. The order in which they come means nothing.
+  __device__ __forceinline__ uint32_t claim(uint32_t items) {
+    return add_sparsely(&any.last.arrivals, static_cast<uint32_t>(__builtin_popcount(items)),
+                        items >> 31);
+  }
+  __device__ __forceinline__ void offer(uint32_t items, uint32_t to, const Held& score) {
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
       if (items >> i & 1) {
@@ -208,7 +239,7 @@ struct ShortSelect {
       for (uint32_t i = 0; i < kAtOnce; i += 4) {
         const Four four = *reinterpret_cast<const Four*>(candidates + first + i);
 #pragma unroll
-        for (int j = 0; j < 4; ++j) larger += four.values[j] > mine;
+        for (int j = 0; j < 4; ++j) larger += (mine - four.values[j]) >> 31;  // both below 2^31
       }
     }
     const uint32_t column = column_of(mine);
