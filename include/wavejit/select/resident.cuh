@@ -232,7 +232,7 @@ struct ResidentSelect {
     }
   }
   __device__ __forceinline__ static void cut(Scores& loaded, uint32_t base, uint32_t count) {
-    if (base + (thread_x() / kGroupSize + 1) * kGroupPart <= count) return;
+    if (__builtin_expect(base + (thread_x() / kGroupSize + 1) * kGroupPart <= count, true)) return;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) cut(loaded[v], base + column_of_item(4 * v), count);
   }
@@ -373,13 +373,29 @@ struct ResidentSelect {
   // Stores the columns from one place to another, the group's ones.
   __device__ __forceinline__ void store(const TopkParams& p, int64_t index, uint32_t first,
                                         uint32_t end, const PagesAhead& ahead) {
-    if (ahead.held) {
-      const auto entry = [&](uint32_t column) { return ahead.entry(p, pages, column); };
-      return store_columns(TopkResults(p, index, true), ordered(), first, end, entry);
-    }
+    const uint32_t* from = ordered();
+    constexpr uint32_t kAtOnce = 4;  // their reads wait for each other's no longer
     const TopkPages table(p, index);
-    const auto entry = [&](uint32_t column) { return table.entry(p, column); };
-    store_columns(TopkResults(p, index), ordered(), first, end, entry);
+    const TopkResults results(p, index);
+#pragma unroll 1
+    for (uint32_t i = first + lane_in_group(); i < end; i += kAtOnce * kGroupSize) {
+      uint32_t columns[kAtOnce];
+      int32_t entries[kAtOnce];
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        columns[j] = from[place < end ? place : i];
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        entries[j] = ahead.entry(p, table, pages, columns[j]);
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        if (place < end) results.store(place, columns[j], entries[j]);
+      }
+    }
   }
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <wavejit/core/integers.cuh>
 #include <wavejit/core/report.cuh>
-#include <wavejit/core/warp.cuh>
+#include <wavejit/core/vec.cuh>
 
 namespace wavejit {
 
@@ -86,20 +86,19 @@ struct TopkPages {
   uint32_t count;
 
   __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row)
-      : TopkPages(of(p, p.row_to_batch.data ? p.row_to_batch[row] : row)) {}
-  __device__ __forceinline__ static TopkPages of(const TopkParams& p, int64_t request) {
+      : TopkPages(Request{p.row_to_batch.data ? p.row_to_batch[row] : row}, p) {}
+  // Of a row whose request is known.
+  struct Request {
+    int64_t index;
+  };
+  __device__ __forceinline__ TopkPages(Request of, const TopkParams& p) {
+    const int64_t request = of.index;
     const bool known = request >= 0 && request < p.requests;
-    return {p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr,
-            known ? static_cast<uint32_t>(p.pages) : 0};
+    entries = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
+    count = known ? static_cast<uint32_t>(p.pages) : 0;
   }
-  __device__ __forceinline__ TopkPages(const int32_t* first, uint32_t pages)
-      : entries(first), count(pages) {}
   __device__ __forceinline__ int32_t operator[](uint32_t page) const {
     return page < count ? entries[page] : -1;
-  }
-  // Of a column's page; 0 without a page table.
-  __device__ __forceinline__ int32_t entry(const TopkParams& p, uint32_t column) const {
-    return entries ? (*this)[column >> p.page_bits] : 0;
   }
 };
 
@@ -141,14 +140,11 @@ struct PagesAhead {
       shared[lane] = -1;
     }
   }
-  // Where they are held.
-  __device__ __forceinline__ int32_t entry(const TopkParams& p, const int32_t* shared,
-                                           uint32_t column) const {
-    return shared[(column >> p.page_bits) - first];
-  }
   __device__ __forceinline__ int32_t entry(const TopkParams& p, const TopkPages& pages,
                                            const int32_t* shared, uint32_t column) const {
-    return held ? entry(p, shared, column) : pages.entry(p, column);
+    const uint32_t page = column >> p.page_bits;
+    if (held) return shared[page - first];
+    return pages.entries ? pages[page] : 0;
   }
 };
 
@@ -161,28 +157,32 @@ struct TopkResults {
   uint32_t page_bits;
   bool paged;
 
-  // `is_paged`: there is a page table, as is known without looking.
-  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row,
-                                         bool is_paged = false)
-      : p(params) {
+  __device__ __forceinline__ TopkResults(const TopkParams& params, int64_t row) : p(params) {
     out = p.out + row * p.k;
     raw = p.raw ? p.raw + row * p.k : nullptr;
     offset = p.offsets.data ? p.offsets[row] : 0;
     page_bits = static_cast<uint32_t>(p.page_bits);
-    paged = is_paged || p.page_table != nullptr;
+    paged = p.page_table != nullptr;
+  }
+  __device__ __forceinline__ static bool fits(int32_t entry, uint32_t page_bits) {
+    return static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
+  }
+  // Of a column whose page has this entry.
+  __device__ __forceinline__ static int32_t slot(uint32_t column, int32_t entry,
+                                                 uint32_t page_bits) {
+    const uint32_t slot =
+        static_cast<uint32_t>(entry) << page_bits | (column & ((1u << page_bits) - 1));
+    return fits(entry, page_bits) ? static_cast<int32_t>(slot) : -1;
   }
   // The selected column at place `i`, whose page has this entry.
   __device__ __forceinline__ void store(uint32_t i, uint32_t column, int32_t entry) const {
     int32_t slot;
     if (paged) {
-      const bool fits =
-          static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
-      slot = static_cast<int32_t>(static_cast<uint32_t>(entry) << page_bits |
-                                  (column & ((1u << page_bits) - 1)));
+      slot = this->slot(column, entry, page_bits);
       if constexpr (kIsChecked) {
-        report_if(p, !fits && entry >= 0, Index::kPageTable, entry, (out - p.out) / p.k, i);
+        const bool is_wrong = entry >= 0 && !fits(entry, page_bits);
+        report_if(p, is_wrong, Index::kPageTable, entry, (out - p.out) / p.k, i);
       }
-      if (!fits) slot = -1;
     } else {
       const int64_t sum = int64_t{column} + offset;
       slot = sum > 0x7fffffff || sum < -1 ? -1 : static_cast<int32_t>(sum);
@@ -198,29 +198,5 @@ struct TopkResults {
     if (raw) raw[i] = -1;
   }
 };
-
-// A group's lanes store the columns from one place to another; entry(column) is that of its page.
-template <class Entry>
-__device__ __forceinline__ void store_columns(const TopkResults& results, const uint32_t* from,
-                                              uint32_t first, uint32_t end, Entry entry) {
-  constexpr uint32_t kAtOnce = 4;  // their reads wait for each other's no longer
-#pragma unroll 1
-  for (uint32_t i = first + lane_in_group(); i < end; i += kAtOnce * kGroupSize) {
-    uint32_t columns[kAtOnce];
-    int32_t entries[kAtOnce];
-#pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) {
-      const uint32_t place = i + j * kGroupSize;
-      columns[j] = from[place < end ? place : i];
-    }
-#pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) entries[j] = entry(columns[j]);
-#pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) {
-      const uint32_t place = i + j * kGroupSize;
-      if (place < end) results.store(place, columns[j], entries[j]);
-    }
-  }
-}
 
 }  // namespace wavejit

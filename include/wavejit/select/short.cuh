@@ -29,6 +29,7 @@ struct ShortSelect {
   static constexpr uint32_t kAtOnce = 8;         // of which this many are compared with at once
   using Four = Vec<uint32_t, 4>;
   using Held = typename Any::Held;
+  using Values = uint32_t[kVectors];
   static_assert(kItems <= 16 && kMany % kAtOnce == 0);
 
   // A candidate as a number that is larger the sooner it is selected; 0 is nobody's. The keys of a
@@ -71,7 +72,7 @@ struct ShortSelect {
               reinterpret_cast<uintptr_t>(scores) % (4 * sizeof(float)) == 0;
       scores = held_from_here(whole ? scores : p.scores);
       length = held_from_here(p.lengths.address(index));
-      const TopkPages pages = TopkPages::of(p, index);
+      const TopkPages pages(TopkPages::Request{index}, p);
       const uint32_t lane = thread_x();
       const bool has_page = ahead.held && !p.row_to_batch.data && lane < ahead.count;
       entry = held_from_here(has_page && lane < pages.count ? pages.entries + lane : nullptr);
@@ -92,6 +93,7 @@ struct ShortSelect {
     any.bins.visit_totals([&](unsigned row, uint32_t total) { mine += row <= lane ? total : 0; },
                           at);
     atomic_add(&before_row[lane + 1], mine);
+    wait_for_copies();
     sync_block(at);
     const unsigned row = static_cast<unsigned>(count_lanes(before_row[lane + 1] < wanted, at));
     const Four four = *any.bins.four(row);
@@ -129,7 +131,8 @@ struct ShortSelect {
   // The entries of the pages on their way.
   __device__ __forceinline__ void fetch_pages(const TopkParams& p, int64_t index,
                                               const Early& early) {
-    if (p.row_to_batch.data) return early.ahead.fetch(TopkPages(p, index), any.pages);
+    if (__builtin_expect(p.row_to_batch.data != nullptr, false))
+      return early.ahead.fetch(TopkPages(p, index), any.pages);
     if (early.entry) {
       copy_word_to_shared(&any.pages[thread_x()], early.entry);
     } else {
@@ -142,7 +145,7 @@ struct ShortSelect {
                                        uint32_t& count, Held& score) {
     typename Any::Scores loaded;
     const FetchedInteger length = p.lengths.fetch_now_at(early.length);
-    if (early.whole) {
+    if (__builtin_expect(early.whole, true)) {
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
         loaded[v] =
@@ -170,7 +173,7 @@ struct ShortSelect {
                                       uint32_t& count) {
     const uint32_t k = static_cast<uint32_t>(p.k);
     Held score;
-    if (!load(p, index, early, count, score)) return false;
+    if (__builtin_expect(!load(p, index, early, count, score), false)) return false;
     float digits[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
@@ -182,11 +185,13 @@ struct ShortSelect {
     const Digit found = find(k);
     const uint32_t wanted = k - found.above;
     const bool all = found.inside == wanted;
-    if (!all && (found.inside > kMany || is_open(found.digit))) {
+    if (__builtin_expect(!all && (found.inside > kMany || is_open(found.digit)), false)) {
       sync_block();  // the counts have been read
       any.select_behind(p, index, 0, score, found, early.ahead);
       return true;
     }
+    Values values;
+    const bool has_slots = what_to_store(p, early, values);
     uint32_t chosen = larger_than(digits, as_float(found.digit - all));
     const uint32_t at_least = larger_than(digits, as_float(found.digit - 1));
     const uint32_t candidate = at_least & ~chosen;
@@ -196,19 +201,64 @@ struct ShortSelect {
     const unsigned group = thread_x() / kGroupSize;
     if (lane_in_group() == 0) any.last.parts[group] = places.total();
     if (candidate != 0) offer(candidate, claimed, score);
-    wait_for_copies();
     sync_block();
     uint32_t first = sum_in_group(lane_in_group() < group ? any.last.parts[lane_in_group()] : 0);
     if (!all) first += choose(found.inside, wanted, places, chosen);
-    const uint32_t column =
-        bit_cast<uint32_t>(platform::opaque(bit_cast<float>(Any::column_of_item(0))));
-    uint32_t* to = any.ordered();
-    const uint32_t end = places.visit(chosen, first, [&](int i, uint32_t place) {
-      to[place] = column + static_cast<uint32_t>(i / 4 * int{Any::kStep} + i % 4);
-    });
+    uint32_t* to = any.ordered() + first;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      uint32_t* mine = to + Places<kItems>::of(places.before, v);
+#pragma unroll
+      for (uint32_t i = 0; i < 4; ++i) {
+        if (chosen >> (4 * v + i) & 1) *mine++ = values[v] | i;
+      }
+      to += Places<kItems>::of(places.totals, v);
+    }
+    const uint32_t end = static_cast<uint32_t>(to - any.ordered());
     sync_group<kGroupSize>();
-    any.store(p, index, first, end, early.ahead);
+    if (has_slots) {
+      store(p.out + index * p.k, first, end);
+    } else {
+      any.store(p, index, first, end, early.ahead);
+    }
     return true;
+  }
+
+  // The slots of a lane's vectors, or their columns where more than slots is to be stored; those of
+  // item i have i in their last bits. A barrier has shown the pages.
+  __device__ __forceinline__ bool what_to_store(const TopkParams& p, const Early& early,
+                                                Values& values) const {
+    static_assert(kItems >= 4);  // so that pages that are held have four columns and more
+    const bool has_slots = !kIsChecked && early.ahead.held && !p.raw;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      values[v] = Any::column_of_item(4 * v);
+      if (has_slots) {
+        const uint32_t bits = static_cast<uint32_t>(p.page_bits);
+        const int32_t entry = any.pages[values[v] >> bits];
+        values[v] = static_cast<uint32_t>(TopkResults::slot(values[v], entry, bits));
+      }
+    }
+    return has_slots;
+  }
+  // Stores the group's slots.
+  __device__ __forceinline__ void store(int32_t* out, uint32_t first, uint32_t end) {
+    const uint32_t* from = any.ordered();
+    constexpr uint32_t kTogether = 4;
+#pragma unroll 1
+    for (uint32_t i = first + lane_in_group(); i < end; i += kTogether * kGroupSize) {
+      uint32_t slots[kTogether];
+#pragma unroll
+      for (uint32_t j = 0; j < kTogether; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        if (place < end) slots[j] = from[place];
+      }
+#pragma unroll
+      for (uint32_t j = 0; j < kTogether; ++j) {
+        const uint32_t place = i + j * kGroupSize;
+        if (place < end) out[place] = static_cast<int32_t>(slots[j]);
+      }
+    }
   }
 
   // Room for this lane's candidates. The order in which they come means nothing.
@@ -217,12 +267,16 @@ struct ShortSelect {
                         items >> 31);
   }
   __device__ __forceinline__ void offer(uint32_t items, uint32_t to, const Held& score) {
+    do {  // hardly ever twice
+      float one = score.scores[0];
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      if (items >> i & 1) {
-        candidates[to++] = candidate_of(score.scores[i], Any::column_of_item(i));
+      for (int i = kItems - 1; i >= 0; --i) {
+        if (items >> i & 1) one = score.scores[i];
       }
-    }
+      const int item = static_cast<int>(lowest_bit(items));
+      candidates[to++] = candidate_of(one, Any::column_of_item(item));
+      items &= items - 1;
+    } while (items != 0);
   }
 
   // Adds the wanted ones among the candidates of the group to what is chosen; what comes back is
