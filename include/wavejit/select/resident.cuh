@@ -232,7 +232,7 @@ struct ResidentSelect {
     }
   }
   __device__ __forceinline__ static void cut(Scores& loaded, uint32_t base, uint32_t count) {
-    if (__builtin_expect(base + (thread_x() / kGroupSize + 1) * kGroupPart <= count, true)) return;
+    if (base + (thread_x() / kGroupSize + 1) * kGroupPart <= count) return;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) cut(loaded[v], base + column_of_item(4 * v), count);
   }
@@ -324,19 +324,17 @@ struct ResidentSelect {
 #pragma unroll
     for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(score(i)));
     sync_block();
-    const Digit first = search(0, rank, static_cast<uint32_t>(p.k));
-    select_behind(p, index, rank, score, first, ahead);
+    select_from(search(0, rank, static_cast<uint32_t>(p.k)), p, index, rank, score, ahead);
   }
 
-  // The same, where the first digit has been found.
+  // The same behind the search for the first digit.
   template <class Score>
-  __device__ __forceinline__ void select_behind(const TopkParams& p, int64_t index, unsigned rank,
-                                                Score& score, Digit first_digit,
-                                                const PagesAhead& ahead) {
+  __device__ __forceinline__ void select_from(Digit digit, const TopkParams& p, int64_t index,
+                                              unsigned rank, Score& score,
+                                              const PagesAhead& ahead) {
     const uint32_t base = rank * kPart;
-    const unsigned group = thread_x() / kGroupSize;
     const unsigned lane = lane_in_group();
-    const Found found = find(score, rank, static_cast<uint32_t>(p.k), first_digit);
+    const Found found = find(score, rank, static_cast<uint32_t>(p.k), digit);
     const bool ranked = found.inside <= kRanked && !found.all();
     uint32_t offered_before = 0;
     if constexpr (kBlocks > 1) {
@@ -354,7 +352,7 @@ struct ResidentSelect {
               static_cast<uint32_t>(__builtin_popcount(equal[w]));
     }
     mine = sum_in_group(mine);
-    if (lane == 0) last.parts[group] = mine;
+    if (lane == 0) last.parts[thread_x() / kGroupSize] = mine;
     if (ranked) offer(score, equal, base);
     wait_for_copies();
     // Behind the barrier no block reads another's counts any more.

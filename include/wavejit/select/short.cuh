@@ -59,8 +59,7 @@ struct ShortSelect {
   // What is known before the previous launch has ended.
   struct Early {
     PagesAhead ahead;
-    bool
-        whole;  // the row is aligned and all of the block's part, and nothing tells where it begins
+    bool whole;  // vectors up to the end of the block's part, at this address
     const float* scores;
     const uint32_t* length;
     const int32_t* entry;  // of this lane's page, or null
@@ -131,8 +130,7 @@ struct ShortSelect {
   // The entries of the pages on their way.
   __device__ __forceinline__ void fetch_pages(const TopkParams& p, int64_t index,
                                               const Early& early) {
-    if (__builtin_expect(p.row_to_batch.data != nullptr, false))
-      return early.ahead.fetch(TopkPages(p, index), any.pages);
+    if (p.row_to_batch.data != nullptr) return early.ahead.fetch(TopkPages(p, index), any.pages);
     if (early.entry) {
       copy_word_to_shared(&any.pages[thread_x()], early.entry);
     } else {
@@ -145,7 +143,7 @@ struct ShortSelect {
                                        uint32_t& count, Held& score) {
     typename Any::Scores loaded;
     const FetchedInteger length = p.lengths.fetch_now_at(early.length);
-    if (__builtin_expect(early.whole, true)) {
+    if (early.whole) {
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
         loaded[v] =
@@ -173,7 +171,7 @@ struct ShortSelect {
                                       uint32_t& count) {
     const uint32_t k = static_cast<uint32_t>(p.k);
     Held score;
-    if (__builtin_expect(!load(p, index, early, count, score), false)) return false;
+    if (!load(p, index, early, count, score)) return false;
     float digits[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
@@ -185,9 +183,9 @@ struct ShortSelect {
     const Digit found = find(k);
     const uint32_t wanted = k - found.above;
     const bool all = found.inside == wanted;
-    if (__builtin_expect(!all && (found.inside > kMany || is_open(found.digit)), false)) {
+    if (!all && (found.inside > kMany || is_open(found.digit))) {
       sync_block();  // the counts have been read
-      any.select_behind(p, index, 0, score, found, early.ahead);
+      any.select_from(found, p, index, 0, score, early.ahead);
       return true;
     }
     Values values;
