@@ -183,11 +183,21 @@ struct ShortSelect {
     const Digit found = find(k);
     const uint32_t wanted = k - found.above;
     const bool all = found.inside == wanted;
-    if (!all && (found.inside > kMany || is_open(found.digit))) {
+    if (all || (found.inside <= kMany && !is_open(found.digit))) {
+      select_ranked(p, index, early, score, digits, found, wanted);
+    } else {
       sync_block();  // the counts have been read
       any.select_from(found, p, index, 0, score, early.ahead);
-      return true;
     }
+    return true;
+  }
+
+  // With few candidates for the last places, or where all of them are wanted.
+  __device__ __forceinline__ void select_ranked(const TopkParams& p, int64_t index,
+                                                const Early& early, const Held& score,
+                                                const float (&digits)[kItems], const Digit& found,
+                                                uint32_t wanted) {
+    const bool all = found.inside == wanted;
     Values values;
     const bool has_slots = what_to_store(p, early, values);
     uint32_t chosen = larger_than(digits, as_float(found.digit - all));
@@ -219,7 +229,6 @@ struct ShortSelect {
     } else {
       any.store(p, index, first, end, early.ahead);
     }
-    return true;
   }
 
   // The slots of a lane's vectors, or their columns where more than slots is to be stored; those of
