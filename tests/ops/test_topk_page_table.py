@@ -70,11 +70,27 @@ def hard_rows(columns: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("k", [512, 2048])
-@pytest.mark.parametrize("columns, count", [(5000, 13), (9000, 13), (20_000, 17)])
+@pytest.mark.parametrize("columns, count", [(4096, 13), (5000, 13), (9000, 13), (20_000, 17)])
 def test_no_winner_is_dropped(device: str, k: int, columns: int, count: int) -> None:
     """A block's registers; on a GPU a cluster's; a stream, which many long rows get there."""
     rows = torch.stack((2 * list(hard_rows(columns).values()))[:count])
     check(device, rows, [columns] * len(rows), k)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("alike", [1, 2, 9, 31, 32, 33, 300])
+def test_a_few_candidates_for_the_last_places(device: str, alike: int, sign: int) -> None:
+    """Neighbours in the first digit, some equal, that lie all over a short row: a part of them is
+    selected, none or all, and with more of them than are ranked at once the selection goes on."""
+    columns = 4096
+    scores = inputs.uniform(alike, (3, columns)) + (0.75 * sign - 1.5)  # below them
+    scores[:, ::7] += 2  # above
+    place = inputs.permutation(alike + 1, columns)[:alike]
+    few = sign + inputs.integers(alike, (alike,), 0, max(alike // 2, 1)).float() * 2**-12
+    scores[:, place] = few
+    above = int((scores[0] > few.max()).sum())
+    for k in {above, above + 1, above + alike // 2, above + alike} - {0}:
+        check(device, scores, [columns, columns - 3, columns - 700], k)
 
 
 @pytest.mark.parametrize("rows", [1, 40])

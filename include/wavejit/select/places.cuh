@@ -33,6 +33,21 @@ struct Places {
     const int byte = vector / 2 + (kWords == 2 ? 0 : vector % 2 * 2);
     return words[word] >> 8 * byte & 0xffu;
   }
+  // Of all vectors and lanes.
+  __device__ __forceinline__ uint32_t total() const {
+    uint32_t sum = 0;
+#pragma unroll
+    for (int v = 0; v < kItems / 4; ++v) sum += of(totals, v);
+    return sum;
+  }
+  // One more in a vector; `is_before`: in a lane before this one. `vector` is the same in all
+  // lanes.
+  __device__ __forceinline__ void add(uint32_t vector, bool is_before) {
+    static_assert(kWords == 1);
+    const uint32_t one = 1u << 8 * (vector / 2 + vector % 2 * 2);
+    totals[0] += one;
+    if (is_before) before[0] += one;
+  }
   // Calls each(bit, place) for the bits of this lane; `first` is the first place of the group. What
   // comes back is the place behind its last one.
   template <class Each>

@@ -144,10 +144,9 @@ struct ResidentSelect {
     }
   }
 
-  // The first digits have been counted.
+  // `digit` is the first one.
   template <class Score>
-  __device__ __forceinline__ Found find(Score& score, unsigned rank, uint32_t k) {
-    Digit digit = search(0, rank, k);
+  __device__ __forceinline__ Found find(Score& score, unsigned rank, uint32_t k, Digit digit) {
     Found found{FirstDigit::span(digit.digit), digit.digit, digit.inside, k - digit.above};
 #pragma unroll 1
     for (int turn = 1; found.inside > kRanked && !found.all() && found.span.low != found.span.high;
@@ -322,14 +321,20 @@ struct ResidentSelect {
   __device__ __forceinline__ void select_by_counts(const TopkParams& p, int64_t index,
                                                    unsigned rank, Score& score,
                                                    const PagesAhead& ahead) {
-    const uint32_t base = rank * kPart;
-    const unsigned group = thread_x() / kGroupSize;
-    const unsigned lane = lane_in_group();
 #pragma unroll
     for (int i = 0; i < kItems; ++i) bins.count(FirstDigit::of(score(i)));
     sync_block();
-    const Found found = find(score, rank, static_cast<uint32_t>(p.k));
+    select_from(search(0, rank, static_cast<uint32_t>(p.k)), p, index, rank, score, ahead);
+  }
 
+  // The same behind the search for the first digit.
+  template <class Score>
+  __device__ __forceinline__ void select_from(Digit digit, const TopkParams& p, int64_t index,
+                                              unsigned rank, Score& score,
+                                              const PagesAhead& ahead) {
+    const uint32_t base = rank * kPart;
+    const unsigned lane = lane_in_group();
+    const Found found = find(score, rank, static_cast<uint32_t>(p.k), digit);
     const bool ranked = found.inside <= kRanked && !found.all();
     uint32_t offered_before = 0;
     if constexpr (kBlocks > 1) {
@@ -347,7 +352,7 @@ struct ResidentSelect {
               static_cast<uint32_t>(__builtin_popcount(equal[w]));
     }
     mine = sum_in_group(mine);
-    if (lane == 0) last.parts[group] = mine;
+    if (lane == 0) last.parts[thread_x() / kGroupSize] = mine;
     if (ranked) offer(score, equal, base);
     wait_for_copies();
     // Behind the barrier no block reads another's counts any more.

@@ -85,8 +85,14 @@ struct TopkPages {
   const int32_t* entries;  // or null
   uint32_t count;
 
-  __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row) {
-    const int64_t request = p.row_to_batch.data ? p.row_to_batch[row] : row;
+  __device__ __forceinline__ TopkPages(const TopkParams& p, int64_t row)
+      : TopkPages(Request{p.row_to_batch.data ? p.row_to_batch[row] : row}, p) {}
+  // Of a row whose request is known.
+  struct Request {
+    int64_t index;
+  };
+  __device__ __forceinline__ TopkPages(Request of, const TopkParams& p) {
+    const int64_t request = of.index;
     const bool known = request >= 0 && request < p.requests;
     entries = p.page_table ? p.page_table + (known ? request : 0) * p.table_stride : nullptr;
     count = known ? static_cast<uint32_t>(p.pages) : 0;
@@ -158,18 +164,25 @@ struct TopkResults {
     page_bits = static_cast<uint32_t>(p.page_bits);
     paged = p.page_table != nullptr;
   }
+  __device__ __forceinline__ static bool fits(int32_t entry, uint32_t page_bits) {
+    return static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
+  }
+  // Of a column whose page has this entry.
+  __device__ __forceinline__ static int32_t slot(uint32_t column, int32_t entry,
+                                                 uint32_t page_bits) {
+    const uint32_t slot =
+        static_cast<uint32_t>(entry) << page_bits | (column & ((1u << page_bits) - 1));
+    return fits(entry, page_bits) ? static_cast<int32_t>(slot) : -1;
+  }
   // The selected column at place `i`, whose page has this entry.
   __device__ __forceinline__ void store(uint32_t i, uint32_t column, int32_t entry) const {
     int32_t slot;
     if (paged) {
-      const bool fits =
-          static_cast<uint32_t>(entry) <= 0x7fffffffu >> page_bits;  // no negative one
-      slot = static_cast<int32_t>(static_cast<uint32_t>(entry) << page_bits |
-                                  (column & ((1u << page_bits) - 1)));
+      slot = this->slot(column, entry, page_bits);
       if constexpr (kIsChecked) {
-        report_if(p, !fits && entry >= 0, Index::kPageTable, entry, (out - p.out) / p.k, i);
+        const bool is_wrong = entry >= 0 && !fits(entry, page_bits);
+        report_if(p, is_wrong, Index::kPageTable, entry, (out - p.out) / p.k, i);
       }
-      if (!fits) slot = -1;
     } else {
       const int64_t sum = int64_t{column} + offset;
       slot = sum > 0x7fffffff || sum < -1 ? -1 : static_cast<int32_t>(sum);
