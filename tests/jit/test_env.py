@@ -57,7 +57,7 @@ def test_the_level_is_a_flag_of_the_hosts_compiler_alone(monkeypatch: pytest.Mon
         changed = tuple("-Og" if flag == "-O3" else flag for flag in host)
         assert toolchain.flags(archs.load(arch)) == (changed, device)
     monkeypatch.setenv("WAVEJIT_HOST_OPT", "fast")
-    with pytest.raises(WavejitError, match="WAVEJIT_HOST_OPT='fast': expected one of 0, 1, 2, 3, g"):
+    with pytest.raises(WavejitError, match="WAVEJIT_HOST_OPT='fast': expected one of 0, 1"):
         toolchain.flags(archs.load("host_w32"))
 
 

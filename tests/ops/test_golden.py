@@ -13,7 +13,7 @@ HOSTS = ("host_w32", "host_w64")
 
 
 def one_of_each_kind() -> list[tuple[str, str]]:
-    """A case of every op, of the compressors one a beginning (c4-decode), in one wave width each."""
+    """A case of every op in one wave width; of the compressors one a beginning (c4-decode)."""
     found = {
         (group, *name.split("-")[: 2 if group == "compressors" else 0]): name
         for group, names in parity.groups().items()
