@@ -265,7 +265,7 @@ __device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
 
 // Two bf16 or fp16 in a word; a NaN wins against a number. What has the larger magnitude comes back
 // with any sign.
-inline constexpr bool kHasPairs = __CUDA_ARCH__ >= 900;
+inline constexpr bool kHasPairs = __CUDA_ARCH__ >= 900, kPairsAreQuick = kHasPairs;
 template <bool kIsBf16>
 __device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
 #if __CUDA_ARCH__ >= 900

@@ -82,7 +82,7 @@ inline constexpr bool kReciprocalProven = false;
 float reciprocal_estimate(float x);
 template <uint32_t kSelector>
 uint32_t pick_bytes(uint32_t a, uint32_t b);
-inline constexpr bool kHasPairs = false;
+inline constexpr bool kHasPairs = false, kPairsAreQuick = false;
 template <bool kIsBf16>
 uint32_t pair_minimum(uint32_t a, uint32_t b);
 template <bool kIsBf16>

@@ -233,7 +233,7 @@ __device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
   return picked;
 }
 
-inline constexpr bool kHasPairs = false;
+inline constexpr bool kHasPairs = false, kPairsAreQuick = false;
 template <bool kIsBf16>
 uint32_t pair_minimum(uint32_t a, uint32_t b);
 template <bool kIsBf16>

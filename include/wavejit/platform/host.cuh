@@ -139,7 +139,8 @@ inline uint32_t pick_bytes(uint32_t a, uint32_t b) {
   return picked;
 }
 
-inline constexpr bool kHasPairs = false;
+// Without instructions for pairs the CPU takes the way of the machines that have them.
+inline constexpr bool kHasPairs = false, kPairsAreQuick = true;
 template <bool kIsBf16>
 uint32_t pair_minimum(uint32_t a, uint32_t b);
 template <bool kIsBf16>
