@@ -21,7 +21,7 @@ demo: $(READY) ## replay a real serving trace through the engine and check every
 	$(BIN)/python -m wavejit demo
 
 test: $(READY) ## the tests, in parallel
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 prebuild: $(READY) ## compile every kernel for ARCH (or ARCH=all) into the cache; needs no GPU
 	$(BIN)/python -m wavejit prebuild --arch $(ARCH)

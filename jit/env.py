@@ -52,6 +52,13 @@ VARIABLES = (
     ),
     Variable("WAVEJIT_LOG", "level", "warning", "Level of the logger `wavejit`: debug ... error."),
     Variable(
+        "WAVEJIT_HOST_OPT",
+        "level",
+        "3",
+        "Optimisation of what the CPU runs, as its compiler's -O takes it: 0, 1, 2, 3 or g. "
+        "Results' bytes do not depend on it; the tests take g, which compiles faster.",
+    ),
+    Variable(
         "WAVEJIT_COMPILER_LAUNCHER",
         "command",
         "",
@@ -59,6 +66,7 @@ VARIABLES = (
     ),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
+_LEVELS = ("0", "1", "2", "3", "g")
 _FLAG_VALUES = {"": False, "0": False, "1": True, "false": False, "true": True}
 
 
@@ -73,6 +81,14 @@ def flag(name: str) -> bool:
     if value not in _FLAG_VALUES:
         raise WavejitError(f"{name}={value!r}: expected 0 or 1")
     return _FLAG_VALUES[value]
+
+
+def level(name: str) -> str:
+    """The variable as an optimisation level, its default when it is not set."""
+    value = text(name) or _BY_NAME[name].default
+    if value not in _LEVELS:
+        raise WavejitError(f"{name}={value!r}: expected one of {', '.join(_LEVELS)}")
+    return value
 
 
 def cache_dir() -> str:

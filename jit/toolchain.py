@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from wavejit.jit import env
 from wavejit.jit.errors import NoCompilerError, ToolchainError
 from wavejit.jit.spec import Arch
 
-_COMMON = ("-std=c++20", "-O3")
+_STANDARD = "-std=c++20"
+_DEVICE = (_STANDARD, "-O3")
 _HOST = (
-    *_COMMON,
     "-fPIC",
     "-ffp-contract=off",
     "-fno-tree-vectorize",  # g++ 12 makes a*c - b*s, a*s + b*c one vfmaddsub, contract or not
@@ -28,9 +29,9 @@ _HOST = (
     "-Wno-unknown-pragmas",
     "-pthread",
 )
-_CUDA = (*_COMMON, "-x", "cu", "-cubin", "-fmad=false", "-DWAVEJIT_DEVICE_PASS=1")
+_CUDA = (*_DEVICE, "-x", "cu", "-cubin", "-fmad=false", "-DWAVEJIT_DEVICE_PASS=1")
 _HIP = (
-    *_COMMON,
+    *_DEVICE,
     "-x",
     "hip",
     "--offload-device-only",
@@ -97,10 +98,11 @@ def find(arch: Arch) -> Toolchain:
 def flags(arch: Arch) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The flags of the host's and of the device's compiler; they do not depend on who compiles."""
     target = f"-DWAVEJIT_TARGET_{arch.target.upper()}=1"
+    host = (_STANDARD, "-O" + env.level("WAVEJIT_HOST_OPT"), *_HOST)
     if arch.target == "host":
-        return (*_HOST, *_machine_flags(), target), ()
+        return (*host, *_machine_flags(), target), ()
     device = _CUDA if arch.target == "cuda" else _HIP
-    return (*_HOST, target), (*device, *arch.flags, target)
+    return (*host, target), (*device, *arch.flags, target)
 
 
 def identity(path: str, remedy: str) -> str:

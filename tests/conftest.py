@@ -16,6 +16,9 @@ if "WAVEJIT_CACHE_DIR" not in os.environ:  # xdist's workers inherit the control
     _folder = tempfile.TemporaryDirectory(prefix="wavejit-tests-")
     os.environ["WAVEJIT_CACHE_DIR"] = _folder.name
 
+# Tests compile more than they compute; test_golden.py has the level that users get as well.
+os.environ.setdefault("WAVEJIT_HOST_OPT", "g")
+
 # torch's own threads spin when others want the cores: a busy machine made tests ten times slower.
 torch.set_num_threads(1)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from wavejit.jit import env
+from wavejit.jit import arch as archs
+from wavejit.jit import env, toolchain
 from wavejit.jit.errors import WavejitError
 from wavejit.jit.log import logger
 
@@ -45,6 +46,19 @@ def test_a_flag_that_is_neither_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WAVEJIT_STRICT", "yes please")
     with pytest.raises(WavejitError, match="WAVEJIT_STRICT='yes please': expected 0 or 1"):
         env.flag("WAVEJIT_STRICT")
+
+
+def test_the_level_is_a_flag_of_the_hosts_compiler_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAVEJIT_HOST_OPT", raising=False)
+    shipped = {arch: toolchain.flags(archs.load(arch)) for arch in ("host_w32", "gfx942", "sm_90")}
+    assert all("-O3" in host for host, _ in shipped.values())
+    monkeypatch.setenv("WAVEJIT_HOST_OPT", "g")
+    for arch, (host, device) in shipped.items():
+        changed = tuple("-Og" if flag == "-O3" else flag for flag in host)
+        assert toolchain.flags(archs.load(arch)) == (changed, device)
+    monkeypatch.setenv("WAVEJIT_HOST_OPT", "fast")
+    with pytest.raises(WavejitError, match="WAVEJIT_HOST_OPT='fast': expected one of 0, 1"):
+        toolchain.flags(archs.load("host_w32"))
 
 
 def test_the_caches_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,10 +1,18 @@
 // A cache among the arguments of a call: its one tensor or two, checked against the layout.
 #pragma once
 #include <wavejit/host/arguments.h>
-#include <type_traits>
 #include <wavejit/cache/layout.cuh>
 
 namespace wavejit::host {
+
+template <bool kIsBf16>
+struct CacheElement {
+  using Type = uint8_t;
+};
+template <>
+struct CacheElement<true> {
+  using Type = bfloat16;
+};
 
 // Reads `name` and, of a layout with two pools, `rope_name` (else None).
 template <class Layout>
@@ -12,7 +20,7 @@ CachePages<Layout> cache_argument(Arguments& arguments, const char* name, const 
                                   OnDevice& device) {
   constexpr bool kIsBf16 = Layout::kQuantised == 0;
   constexpr int64_t kItem = kIsBf16 ? sizeof(bfloat16) : 1;
-  using Element = std::conditional_t<kIsBf16, bfloat16, uint8_t>;
+  using Element = CacheElement<kIsBf16>::Type;
   Size pages{"pages"};
   CachePages<Layout> cache{};
   cache.pages = reinterpret_cast<uint8_t*>(

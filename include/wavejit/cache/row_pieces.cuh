@@ -42,7 +42,7 @@ template <class Layout, class Rules, bool kRounds, int kItems>
 __device__ __forceinline__ auto row_piece(const Tile<kItems>& dims) {
   if constexpr (!kRounds) {
     return WidePiece<Layout, Rules, kItems>{dims};
-  } else if constexpr (kPairsAreQuick && Layout::kQuantised > 0) {
+  } else if constexpr (platform::kPairsAreQuick && Layout::kQuantised > 0) {
     return RoundedPiece<Layout, Rules, kItems>{rounded_pairs(dims)};
   } else {
     return WidePiece<Layout, Rules, kItems>{round_through<bfloat16>(dims)};

@@ -5,13 +5,6 @@
 
 namespace wavejit {
 
-// Whether the machine has instructions for them; the CPU takes the same way without.
-#if defined(WAVEJIT_TARGET_HOST)
-inline constexpr bool kPairsAreQuick = true;
-#else
-inline constexpr bool kPairsAreQuick = platform::kHasPairs;
-#endif
-
 template <class T>
 inline constexpr uint32_t kInfinityBits = is_bfloat16<T> ? 0x7f80u : 0x7c00u;
 

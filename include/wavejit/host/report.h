@@ -4,7 +4,6 @@
 #pragma once
 #include <string.h>
 #include <wavejit/host/arguments.h>
-#include <type_traits>
 #include <wavejit/core/report.cuh>
 
 namespace wavejit::host {
@@ -76,7 +75,7 @@ inline IndexRecord* records_of(const char* kernel, const OnDevice& device) {
 // Tells the parameters, or those parts of them that report.
 template <class Params>
 void set_reports(Params& params, IndexRecord* records) {
-  if constexpr (std::is_base_of_v<Reports, Params>) params.reports = records;
+  if constexpr (__is_base_of(Reports, Params)) params.reports = records;
   if constexpr (requires { params.step; }) set_reports(params.step, records);
   if constexpr (requires { params.write; }) set_reports(params.write, records);
   if constexpr (requires { params.chunk; }) set_reports(params.chunk, records);

@@ -143,12 +143,11 @@ struct RowTail {
     return widen(load_pieces<Shape::kItems>(table + (lane - kFirstLane) * Shape::kItems));
   }
   // Rotates what has been rounded to Element, and rounds again.
-  template <bool kInverse = false>
   __device__ __forceinline__ static void turn(RawRow<Element, kDim, kMostLanes>& raw,
                                               const Tile<Shape::kItems>& angles, int lane) {
     if (lane < kFirstLane) return;
     auto& last = raw.pieces[Shape::kPieces - 1];
-    last = narrow<Element>(with_one_nan<Element>(rotate<kInverse>(widen(last), angles)));
+    last = narrow<Element>(with_one_nan<Element>(rotate(widen(last), angles)));
   }
 };
 

@@ -18,7 +18,7 @@ __device__ __forceinline__ uint32_t clamp_position(const FetchedInteger& positio
 }
 
 // `angles` is the part of the table's row with the dims of the tile.
-template <bool kInverse = false, int kItems>
+template <int kItems>
 __device__ __forceinline__ Tile<kItems> rotate(const Tile<kItems>& x, const Tile<kItems>& angles) {
   static_assert(kItems % 2 == 0);
   Tile<kItems> out;
@@ -27,8 +27,8 @@ __device__ __forceinline__ Tile<kItems> rotate(const Tile<kItems>& x, const Tile
     const float a = x.values[i], b = x.values[i + 1];
     const float c = angles.values[i], s = angles.values[i + 1];
     const float ac = a * c, bs = b * s, as = a * s, bc = b * c;
-    out.values[i] = kInverse ? ac + bs : ac - bs;
-    out.values[i + 1] = kInverse ? bc - as : as + bc;
+    out.values[i] = ac - bs;
+    out.values[i + 1] = as + bc;
   }
   return out;
 }

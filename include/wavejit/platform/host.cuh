@@ -1,7 +1,6 @@
 // The CPU: lanes are fibers of the wave executor (simt/), which runs them in lockstep at shuffles
 // and barriers and reports what a GPU would silently get wrong.
 #pragma once
-#include <math.h>
 #include <stdint.h>
 #include <wavejit/simt/launch.h>
 #include <wavejit/platform/together.cuh>

@@ -6,7 +6,7 @@
 namespace wavejit::platform {
 
 #if defined(WAVEJIT_TARGET_CUDA) && defined(WAVEJIT_DEVICE_PASS) && __CUDA_ARCH__ >= 900
-inline constexpr bool kHasPairs = true;
+inline constexpr bool kHasPairs = true, kPairsAreQuick = true;
 template <bool kIsBf16>
 __device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
   if constexpr (kIsBf16) {
@@ -52,6 +52,12 @@ __device__ __forceinline__ uint32_t bf16_pair_product(uint32_t a, uint32_t b) {
 }
 #else
 inline constexpr bool kHasPairs = false;
+#if defined(WAVEJIT_TARGET_HOST)
+inline constexpr bool kPairsAreQuick =
+    true;  // the CPU takes the way of the machines that have them
+#else
+inline constexpr bool kPairsAreQuick = false;
+#endif
 template <bool kIsBf16>
 __device__ uint32_t pair_minimum(uint32_t a, uint32_t b);
 template <bool kIsBf16>

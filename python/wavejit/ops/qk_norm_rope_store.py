@@ -63,12 +63,13 @@ def spec(
 def variants(arch: Arch, model: str) -> list[KernelSpec]:
     """bf16 queries and a server's sliding-window pages of 256 slots.
 
-    On AMD also what its server does: its preset, and rows kept.
+    On AMD also what its server does: its preset, rows kept, and queries that come in parts.
     """
     layout = FlashMLA(256).at(flavour=arch.fp8_flavour)
     made = [spec(layout)]
     if arch.target == "hip":
-        made.append(spec(layout, preset="amd", keeps_rows=True))
+        servers = {"preset": "amd", "keeps_rows": True}
+        made += [spec(layout, partial=partial, **servers) for partial in (None, "float")]
     return made
 
 
