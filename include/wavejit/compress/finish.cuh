@@ -225,6 +225,21 @@ struct BlockFinish {
     Finish::template store<Finish::kTogether>(p, slot, constants, widen(row[lane]), tree_of(sums),
                                               lane, at);
   }
+
+  // Of a row [kDims] that the launch before this one pooled. That one lets this launch begin after
+  // its own wait, when everything that was launched before has ended: only what it pooled, and what
+  // others read, waits for it. Every lane of the block calls it; `lane` may be beyond the row's.
+  __device__ __forceinline__ static void run_behind(const typename Finish::Params& p,
+                                                    const FinishedRow& row, bool is_pooled,
+                                                    const float* pooled, int lane) {
+    allow_next_launch();
+    typename Finish::Constants constants;
+    if (lane < kLanes) constants.load(p, row, lane);
+    const int64_t slot = row.slot_of(p.cache);
+    wait_for_previous_launch();
+    if (lane >= kLanes || slot < 0 || !is_pooled) return;
+    run_seen(p, slot, constants, reinterpret_cast<const Vec<float, kItems>*>(pooled), lane);
+  }
 };
 
 }  // namespace wavejit

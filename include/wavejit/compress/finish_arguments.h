@@ -30,4 +30,16 @@ typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDev
   return p;
 }
 
+// Room for pooled rows that another launch finishes: at least one for each row of the plan.
+template <class Finish>
+float* pooled_argument(host::Arguments& arguments, host::OnDevice& device, host::Size& have,
+                       int64_t rows) {
+  float* pooled = arguments.dense<float>("pooled", device, Finish::kItems, have, Finish::kDims);
+  if (have.value < rows) {
+    host::fail("ValueError", "pooled: expected at least %lld rows, got %lld",
+               static_cast<long long>(rows), static_cast<long long>(have.value));
+  }
+  return pooled;
+}
+
 }  // namespace wavejit

@@ -286,7 +286,11 @@ __device__ __forceinline__ float inverse_root(float x) {
 // Asked for where it is written, no later, whatever comes between.
 template <class Vector>
 __device__ __forceinline__ Vector load_now(const Vector* address) {
-  if constexpr (sizeof(Vector) == 4) {
+  if constexpr (sizeof(Vector) == 2) {
+    uint16_t raw;
+    asm volatile("ld.global.u16 %0, [%1];" : "=h"(raw) : "l"(address));
+    return __builtin_bit_cast(Vector, raw);
+  } else if constexpr (sizeof(Vector) == 4) {
     uint32_t raw;
     asm volatile("ld.global.u32 %0, [%1];" : "=r"(raw) : "l"(address));
     return __builtin_bit_cast(Vector, raw);
