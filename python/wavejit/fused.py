@@ -38,8 +38,8 @@ def compress_store(
     `compress` would return in the input's dtype, are not written. norm_weight, eps, freqs_cis,
     out_loc, cache, layout, page_size: as for `compress_norm_rope_store`; head_dim must be
     layout.DIMS. Updates kv_buffer and cache in place and returns `cache`. A chunk's state rows
-    are written by a second launch, and for ratio 128 the rows of a step of many requests are
-    finished by one.
+    are written by a second launch. For ratio 128 that one finishes the chunk's rows too, and the
+    rows of a step of 200 requests and more are finished by a second launch.
 
     For ratio 128 the first call with a plan allocates what the blocks of an entry need to hand
     over (2 KiB a row), kept with the plan: call it once before capturing a graph, and do not use
