@@ -52,6 +52,30 @@ def test_many_rows(device: str, name: str, count: int) -> None:
     assert_same_bytes(raw(cache)[0], raw(expected)[0])
 
 
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("flashmla-64", 32_801),
+        ("rows", 32_801),
+        ("indexer-64", 131_081),
+        ("indexer-fp4-64", 131_081),
+    ],
+)
+def test_very_many_rows(device: str, name: str, count: int) -> None:
+    """In small blocks and with several rows a lane: the bytes of the same rows in calls of few."""
+    layout, dtype = settled(name), STORES[name][1]
+    x = rows(6, count, layout, dtype).to(device)
+    loc = inputs.permutation(3, count + 100)[:count].to(device)
+    loc[::17] = -5
+    caches = [filled(layout, count + 100, device)[0] for _ in range(2)]
+    wavejit.store_cache(x, caches[0], loc, layout=layout)
+    for first in range(0, count, 2000):
+        part = slice(first, first + 2000)
+        wavejit.store_cache(x[part], caches[1], loc[part], layout=layout)
+    for ours, theirs in zip(*map(raw, caches), strict=True):
+        assert_same_bytes(ours, theirs)
+
+
 @pytest.mark.parametrize("name", ["flashmla-64", "rows", "two-pool", "indexer-7", "indexer-fp4-7"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_locations_outside_write_nothing(device: str, name: str, dtype: Any) -> None:

@@ -69,6 +69,21 @@ def hard_rows(columns: int) -> dict[str, Any]:
     }
 
 
+def test_many_short_rows(device: str) -> None:
+    """More rows than run side by side, of every hard distribution and length: the columns of the
+    same rows in two calls."""
+    columns, k, rows = 1300, 512, 520
+    hard = torch.stack(list(hard_rows(columns).values()))
+    scores = hard[torch.arange(rows) % len(hard)].to(device)
+    lengths = inputs.integers(8, (rows,), 0, columns + 1, torch.int32).to(device)
+    table = inputs.permutation(7, rows * 21).reshape(rows, 21).int().to(device)
+    whole = wavejit.topk_page_table(scores, lengths, table, k, page_size=64)
+    parts = [slice(0, 300), slice(300, rows)]
+    given = [(scores[part], lengths[part], table[part]) for part in parts]
+    halves = [wavejit.topk_page_table(*part, k, page_size=64) for part in given]
+    assert_same_bytes(whole, torch.cat(halves))
+
+
 @pytest.mark.parametrize("k", [512, 2048])
 @pytest.mark.parametrize("columns, count", [(4096, 13), (5000, 13), (9000, 13), (20_000, 17)])
 def test_no_winner_is_dropped(device: str, k: int, columns: int, count: int) -> None:
