@@ -86,7 +86,7 @@ def test_as_the_compiler_says(tmp_path: Path) -> None:
     fields = ("name", "vgpr_count", "group_segment_fixed_size", "private_segment_fixed_size")
     columns = [re.findall(rf"^ {{4}}\.{field}: +(\S+)$", said, re.MULTILINE) for field in fields]
     rows = sorted(zip(*columns, strict=True))
-    assert len(rows) == 4
+    assert len(rows) == 5
     for kernel, row in zip(resources(library), rows, strict=True):
         assert (kernel.kernel, *map(str, (kernel.registers, kernel.shared, kernel.scratch))) == row
 
