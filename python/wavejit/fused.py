@@ -1,4 +1,4 @@
-"""`compress_store`: compression and finalisation in one launch, chosen by its ratio."""
+"""`compress_store`: compression and finalisation in one call, chosen by its ratio."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def compress_store(
     layout: Any,
     page_size: int | None = None,
 ) -> Any:
-    """`compress`, then `compress_norm_rope_store`, in one launch and with the same bytes.
+    """`compress`, then `compress_norm_rope_store`, in one call and with the same bytes: one launch
+    of a step, but for ratio 128 of 200 requests and more.
 
     kv_buffer, kv_input, ape, plan, head_dim, ratio: as for `compress`; the pooled rows, which
     `compress` would return in the input's dtype, are not written. norm_weight, eps, freqs_cis,

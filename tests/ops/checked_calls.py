@@ -273,8 +273,9 @@ def stored(ratio: int, is_decode: bool, fused: bool) -> Call:
             window = 8 if ratio == 4 else 128
             where = [i | (window - 1 - i) << 16 for i in range(5)]
             rows = [(ratio * (i + 1), where[i], 1, 2) for i in range(5)]
-            empty = torch.zeros(0, 8, dtype=torch.uint8, device=device)
-            plan = PrefillPlan(ratio, as_plan(np.array(rows, C_ROW)).to(device), empty)
+            writes = [(INVALID, -1), (5, -1), (9, 0), (0, 4 * ratio)][: 4 if bad and fused else 2]
+            plans = as_plan(np.array(rows, C_ROW)), as_plan(np.array(writes, W_ROW))
+            plan = PrefillPlan(ratio, *(one.to(device) for one in plans))
         cache = LAYOUT.empty(SLOTS, device=device)
         loc = integers([3, SLOTS if bad else 4, -1, -5, 6])
         table = 4 * ratio if bad else 5 * ratio

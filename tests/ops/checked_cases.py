@@ -152,9 +152,13 @@ for _ratio in (4, 128):
                 (f"{_prefix}_step*", "location"): (1, 1, 128),
             },
         )
-        _chunk: Expected = {(f"{_prefix}_*chunk", "location"): (1, 1, 128)}
+        _pools = f"{_prefix}_pool_chunk" if _fused and _ratio == 128 else f"{_prefix}_chunk"
+        _writes = f"{_prefix}_rows_chunk" if _ratio == 128 else f"{_prefix}_write"
+        _chunk: Expected = {(_pools, "location"): (1, 1, 128)}
         if _fused:
-            _chunk[f"{_prefix}_*chunk", "positions"] = (1, 4, _last)
+            _chunk[_pools, "positions"] = (1, 4, _last)
+            _chunk[_writes, TOKEN] = (1, 2, 9)
+            _chunk[_writes, PLACE] = (1, 3, 4 * _ratio)
         else:
-            _chunk[f"{_prefix}_*chunk", TOKEN] = (1, 4, 4)
+            _chunk[_pools, TOKEN] = (1, 4, 4)
         CASES[f"{_name}-chunk-{_prefix}"] = (calls.stored(_ratio, False, _fused), _chunk)

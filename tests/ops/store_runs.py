@@ -142,7 +142,11 @@ def check_many_launches(device: str, ratio: int) -> None:
 
 
 def check_large_step(device: str, layout: Any, ratio: int, counts: tuple[int, ...]) -> None:
-    """Larger batches go through other kernels: all requests at once, and in `counts`."""
+    """Larger batches go through other kernels: all requests at once, and in `counts`.
+
+    Some requests are within a group, invalid, or have a page outside the state: no byte of their
+    slots changes.
+    """
     count, dim = sum(counts), layout.DIMS
     width, window = (4 * dim, 8) if ratio == 4 else (2 * dim, 128)
     ring = wavejit.RequestRing(window)
@@ -159,16 +163,27 @@ def check_large_step(device: str, layout: Any, ratio: int, counts: tuple[int, ..
     }
     ape = normal(3, (window, dim)).to(device)
 
+    number = torch.arange(count)
+    within, invalid, outside = number % 5 == 3, number % 7 == 2, number % 11 == 5
+
     def step(first: int, last: int, cache: Any) -> Any:
         slots, after = list(range(first, last)), state.clone()
-        lengths = [window] * (last - first)
-        plan = plan_loop.decode_plan(device, slots, lengths, ring, ratio=ratio)
+        lengths = [window - int(within[i]) for i in slots]
+        plan = plan_loop.decode_plan("cpu", slots, lengths, ring, ratio=ratio)
+        rows = plan_loop.as_rows(plan.plan_d, plan_loop.D_ROW)
+        rows["seq"][invalid[first:last].numpy()] = 0xFFFFFFFF
+        rows["page1"][outside[first:last].numpy()] = len(state)
+        plan = wavejit.DecodePlan(ratio, plan_loop.as_plan(rows).to(device))
         locs = torch.arange(first, last, dtype=torch.int32, device=device)
-        rows = kv[first:last]
-        wavejit.compress_store(after, rows, ape, plan, out_loc=locs, cache=cache, **store)
+        given = after, kv[first:last], ape, plan
+        wavejit.compress_store(*given, out_loc=locs, cache=cache, **store)
         return after
 
     whole, pieces = (layout.empty(count, device=device) for _ in range(2))
+    for cache in (whole, pieces):
+        cache.view(torch.uint8).fill_(0x35)
+    everywhere = torch.arange(count, device=device)
+    before = wavejit.load_cache(whole, everywhere, layout=layout)
     after, first = step(0, count, whole), 0
     assert not torch.equal(after, state)
     for size in counts:
@@ -176,4 +191,36 @@ def check_large_step(device: str, layout: Any, ratio: int, counts: tuple[int, ..
         assert torch.equal(mine, after.reshape(-1, window, width)[first : first + size])
         first += size
     assert torch.equal(whole, pieces)
-    assert int(whole.count_nonzero()) > 0.9 * count * layout.DIMS
+    changed = (wavejit.load_cache(whole, everywhere, layout=layout) != before).any(dim=1).cpu()
+    assert torch.equal(changed, ~(within | invalid | outside))
+
+
+def check_chunk_of_bad_rows(device: str, layout: Any, ratio: int) -> None:
+    """Rows of a chunk with a token of the batch and a good location, but with a page outside the
+    state or more rows of the ring than the window has: their slots keep their bytes."""
+    window, dim = (8, layout.DIMS) if ratio == 4 else (128, layout.DIMS)
+    width, tokens, pages = (4 if ratio == 4 else 2) * dim, 2 * window, 6
+    normal = wavejit.testing.inputs.normal
+    rows = [
+        (2 * window, window - 1, 0, 0),
+        (2 * window, window | window // 2 << 16, pages, pages),
+        (2 * window, window + 1 | window + 1 << 16, 0, 0),
+        (2 * window, window + 2 | window // 2 << 16, -1, -1),
+        (2 * window, window + 3 | window // 2 << 16, 1, 2),
+    ]
+    plan_c = plan_loop.as_plan(np.array(rows, plan_loop.C_ROW)).to(device)
+    plan_w = torch.zeros(0, 8, dtype=torch.uint8, device=device)
+    cache = layout.empty(tokens, device=device)
+    cache.view(torch.uint8).fill_(0x35)
+    everywhere = torch.arange(tokens, device=device)
+    before = wavejit.load_cache(cache, everywhere, layout=layout)
+    wavejit.compress_store(
+        normal(1, (pages * ratio, width)).reshape(pages, ratio, width).to(device),
+        normal(2, (tokens, width)).to(device),
+        normal(3, (window, dim)).to(device),
+        wavejit.PrefillPlan(ratio, plan_c, plan_w),
+        head_dim=dim, ratio=ratio, norm_weight=normal(4, (dim,)).to(device), eps=1e-6,
+        freqs_cis=normal(5, (300, 64)).to(device), out_loc=everywhere, cache=cache, layout=layout,
+    )  # fmt: skip
+    changed = (wavejit.load_cache(cache, everywhere, layout=layout) != before).any(dim=1)
+    assert changed.nonzero().flatten().tolist() == [window - 1, window + 3]

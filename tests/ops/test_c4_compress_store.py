@@ -27,7 +27,13 @@ def test_a_plan_serves_many_launches(device: str) -> None:
 
 
 def test_a_large_step_equals_small_ones(device: str) -> None:
-    store_runs.check_large_step(device, LAYOUTS["FlashMLA"], 4, (70, 70))
+    store_runs.check_large_step(device, LAYOUTS["FlashMLA"], 4, (70, 71))
+    store_runs.check_large_step(device, LAYOUTS["Indexer"], 4, (300, 217))
+
+
+def test_rows_that_cannot_be_pooled_store_nothing(device: str) -> None:
+    for layout in ("FlashMLA", "Indexer"):
+        store_runs.check_chunk_of_bad_rows(device, LAYOUTS[layout], 4)
 
 
 def test_the_reference_is_close(device: str) -> None:

@@ -41,7 +41,7 @@ def test_as_the_reference(device: str, name: str, count: int) -> None:
     "name, count", [("flashmla-64", 2100), ("indexer-64", 8200), ("indexer-fp4-64", 8200)]
 )
 def test_many_rows(device: str, name: str, count: int) -> None:
-    """Where a lane has several rows, the last block not full."""
+    """Where a lane has several pieces of a row, the last block not full."""
     layout, dtype = settled(name), STORES[name][1]
     cache = layout.empty(count + 100, device=device)
     x = rows(5, count, layout, dtype)

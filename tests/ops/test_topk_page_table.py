@@ -72,16 +72,25 @@ def hard_rows(columns: int) -> dict[str, Any]:
 def test_many_short_rows(device: str) -> None:
     """More rows than run side by side, of every hard distribution and length: the columns of the
     same rows in two calls."""
-    columns, k, rows = 1300, 512, 520
+    columns, k, rows = 4096, 512, 513
     hard = torch.stack(list(hard_rows(columns).values()))
     scores = hard[torch.arange(rows) % len(hard)].to(device)
     lengths = inputs.integers(8, (rows,), 0, columns + 1, torch.int32).to(device)
-    table = inputs.permutation(7, rows * 21).reshape(rows, 21).int().to(device)
+    table = inputs.permutation(7, rows * 64).reshape(rows, 64).int().to(device)
+    raw = torch.empty(rows, k, dtype=torch.int32, device=device)
     whole = wavejit.topk_page_table(scores, lengths, table, k, page_size=64)
+    again = wavejit.topk_page_table(scores, lengths, table, k, page_size=64, raw_out=raw)
     parts = [slice(0, 300), slice(300, rows)]
     given = [(scores[part], lengths[part], table[part]) for part in parts]
     halves = [wavejit.topk_page_table(*part, k, page_size=64) for part in given]
     assert_same_bytes(whole, torch.cat(halves))
+    assert_same_bytes(again, whole)
+    some = slice(0, None, 37)
+    expected_raw = torch.empty(len(raw[some]), k, dtype=torch.int32)
+    sample = (one[some].cpu() for one in (scores, lengths, table))
+    expected = reference.topk_page_table(*sample, k, page_size=64, raw_out=expected_raw)
+    assert_same_bytes(whole[some], expected)
+    assert_same_bytes(raw[some], expected_raw)
 
 
 @pytest.mark.parametrize("k", [512, 2048])

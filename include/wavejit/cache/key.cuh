@@ -22,8 +22,8 @@
 //           a wave or less takes fewer instructions a row, a group of lanes fewer registers.
 //           Whatever is no load is computed before the wait for earlier launches; the angles' load
 //           alone waits for another. Lanes of a row that is not stored exchange maxima with the
-//           others and write nothing of it to the cache; only those beyond the last token leave, a
-//           row at a time.
+//           others and write nothing of it to the cache; those beyond the last token compute its
+//           row once more and write nothing: all lanes of a block of many rows meet.
 #pragma once
 #include <wavejit/cache/preset.cuh>
 #include <wavejit/cache/row.cuh>

@@ -40,9 +40,10 @@ struct RoundedPiece {
 // The piece of fp32 dims, which are rounded to bf16 first where kRounds says so.
 template <class Layout, class Rules, bool kRounds, int kItems>
 __device__ __forceinline__ auto row_piece(const Tile<kItems>& dims) {
+  static_assert(Layout::kIsLatent && !Layout::kFloatScale);  // scales are powers of two
   if constexpr (!kRounds) {
     return WidePiece<Layout, Rules, kItems>{dims};
-  } else if constexpr (platform::kPairsAreQuick && Layout::kQuantised > 0) {
+  } else if constexpr (platform::kPairArithmeticProven && Layout::kQuantised > 0) {
     return RoundedPiece<Layout, Rules, kItems>{rounded_pairs(dims)};
   } else {
     return WidePiece<Layout, Rules, kItems>{round_through<bfloat16>(dims)};

@@ -111,6 +111,7 @@ struct C128 {
     groups.add(window, share.lane);
     sync_block();
   }
+
   // -- decode ------------------------------------------------------------------------------------
 
   static constexpr int kDecodeTile = kPoolTile<State>;

@@ -215,12 +215,11 @@ struct BlockFinish {
                                                   const typename Finish::Constants& constants,
                                                   const Vec<float, kItems>* row, int lane,
                                                   Site at = Site::here()) {
-    constexpr int kGroupLanes = kLanes < kGroupSize ? kLanes : kGroupSize;
     Vec<float, kGroups> sums;
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
-      const Tile<kItems> part = widen(row[g * kGroupLanes + lane % kGroupLanes]);
-      sums.values[g] = row_sum<kGroupLanes>(sum_of_squares(part), at);
+      const Tile<kItems> part = widen(row[g * kGroupSize + lane % kGroupSize]);
+      sums.values[g] = row_sum<kGroupSize>(sum_of_squares(part), at);
     }
     Finish::template store<Finish::kTogether>(p, slot, constants, widen(row[lane]), tree_of(sums),
                                               lane, at);

@@ -55,7 +55,7 @@ __device__ __forceinline__ T reduce(T value, Site at = Site::here()) {
 }
 
 // The same of several values at once, a power of two of them in each of kLanes lanes: what comes
-// back is that of value lane % kCount, as by reduce<Op, 1, kLanes>. In the first exchanges each
+// back is that of value lane % kCount, as by reduce<Op, kLanes, 1>. In the first exchanges each
 // lane gives away half of what it still has, so that neighbours go on with one value each.
 template <class Op, int kLanes, Together kWho, int kCount, class T>
 __device__ __forceinline__ T reduce_shared(T (&values)[kCount], Site at = Site::here()) {

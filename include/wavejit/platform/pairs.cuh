@@ -7,6 +7,8 @@ namespace wavejit::platform {
 
 #if defined(WAVEJIT_TARGET_CUDA) && defined(WAVEJIT_DEVICE_PASS) && __CUDA_ARCH__ >= 900
 inline constexpr bool kHasPairs = true, kPairsAreQuick = true;
+// Products, and maxima and minima in which a number wins: proven by tests/cpp/test_fp8.py.
+inline constexpr bool kPairArithmeticProven = __CUDA_ARCH__ == 900;
 template <bool kIsBf16>
 __device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
   if constexpr (kIsBf16) {
@@ -53,10 +55,10 @@ __device__ __forceinline__ uint32_t bf16_pair_product(uint32_t a, uint32_t b) {
 #else
 inline constexpr bool kHasPairs = false;
 #if defined(WAVEJIT_TARGET_HOST)
-inline constexpr bool kPairsAreQuick =
-    true;  // the CPU takes the way of the machines that have them
+// The CPU takes the way of the machines that have them.
+inline constexpr bool kPairsAreQuick = true, kPairArithmeticProven = true;
 #else
-inline constexpr bool kPairsAreQuick = false;
+inline constexpr bool kPairsAreQuick = false, kPairArithmeticProven = false;
 #endif
 template <bool kIsBf16>
 __device__ uint32_t pair_minimum(uint32_t a, uint32_t b);

@@ -36,7 +36,7 @@ struct ShortSelect {
   // digit differ in their last bits only, if it is none of those that hold all that is smaller or
   // larger.
   static constexpr int kColumnBits = 13;
-  static_assert(kPart < 1u << kColumnBits && FirstDigit::kShift + kColumnBits <= 32);
+  static_assert(kPart < 1u << kColumnBits && FirstDigit::kShift + kColumnBits <= 31);
   __device__ __forceinline__ static bool is_open(uint32_t digit) {
     return (digit + 1) % FirstDigit::kHalf <= 1;
   }

@@ -1,4 +1,4 @@
-"""The c128 compressor and what follows it in one launch.
+"""The c128 compressor and what follows it: one launch, two for chunks and for many requests.
 
 templates/c128_compress_store.cuh.j2
 """
