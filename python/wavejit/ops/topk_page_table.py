@@ -145,7 +145,8 @@ def golden_cases() -> dict[str, Callable[[Any], str]]:
         f"topk_page_table-{columns}-{k}": partial(_golden, columns, k)
         for columns, k in ((600, 512), (3000, 512), (6000, 64))
     }
-    return {**cases, "topk_page_table-ragged": _golden_ragged}
+    more = {"ragged": _golden_ragged, "many": partial(_golden, 3000, 512, before=512)}
+    return {**cases, **{f"topk_page_table-{name}": case for name, case in more.items()}}
 
 
 def _rows(columns: int) -> Any:
@@ -164,15 +165,17 @@ def _rows(columns: int) -> Any:
     )
 
 
-def _golden(columns: int, k: int, device: Any) -> str:
+def _golden(columns: int, k: int, device: Any, before: int = 0) -> str:
+    """Rows of every kind behind `before` empty ones."""
     import torch
 
     from wavejit.testing import digest, inputs
 
-    scores = _rows(columns)
-    lengths = torch.tensor([columns, columns - 5, columns + 9, columns])
+    scores = torch.cat((torch.zeros(before, columns), _rows(columns)))
+    lengths = torch.tensor([0] * before + [columns, columns - 5, columns + 9, columns])
     table = inputs.integers(4, (4, columns // 64 + 1), -3, 500, torch.int32)
-    raw = torch.empty((4, k), dtype=torch.int32, device=device)
+    table = torch.cat((torch.zeros(before, table.shape[1], dtype=torch.int32), table))
+    raw = torch.empty((before + 4, k), dtype=torch.int32, device=device)
     given = [tensor.to(device) for tensor in (scores, lengths, table)]
     return digest(topk_page_table(*given, k, page_size=64, raw_out=raw), raw)
 

@@ -80,7 +80,11 @@ def whole_digest(cache: Any) -> str:
 
 
 def store_cases() -> dict[str, Any]:
-    return {f"store_cache-{name}": partial(_store, name) for name in _STORED}
+    found = {f"store_cache-{name}": partial(_store, name, 0) for name in _STORED}
+    many = (("flashmla-64-fn", 2048), ("flashmla-64-fn", 32_768), ("indexer-7-fnuz", 131_072))
+    for name, before in many:  # rows go to other kernels from so many on
+        found[f"store_cache-{before}-{name}"] = partial(_store, name, before)
+    return found
 
 
 def load_cases() -> dict[str, Any]:
@@ -95,16 +99,19 @@ def convert_cases() -> dict[str, Any]:
     return {f"convert_cache-{name}": partial(_convert, name) for name in _CONVERTED}
 
 
-def _store(name: str, device: Any) -> str:
+def _store(name: str, before: int, device: Any) -> str:
+    """Some rows behind `before` that go nowhere."""
     import torch
 
     from wavejit.ops.store_cache import store_cache
 
     layout = LAYOUTS[name].at()
     dtype = getattr(torch, _DTYPES.get(name, "bfloat16"))
-    x = rows(_ROWS, layout.DIMS).to(dtype).to(device)
+    nowhere = torch.full((before,), -1, dtype=torch.int32)
+    x = torch.cat((torch.zeros(before, layout.DIMS), rows(_ROWS, layout.DIMS))).to(dtype)
+    loc = torch.cat((nowhere, places(_ROWS)))
     cache = any_cache(layout, device)
-    return whole_digest(store_cache(x, cache, places(_ROWS).to(device), layout=layout))
+    return whole_digest(store_cache(x.to(device), cache, loc.to(device), layout=layout))
 
 
 def _load(name: str, dtype: str, device: Any) -> str:

@@ -13,6 +13,8 @@ from wavejit.testing.bits import digest
 # Tokens after a chunk and in it, of requests in slots 0, 1, ...: every phase of a group.
 _CHUNKS = {4: ((11, 11), (9, 6), (8, 1), (30, 13)), 128: ((140, 140), (256, 20), (128, 1))}
 _LENGTHS = {4: (4, 8, 9, 400), 128: (128, 384, 5)}
+# Invalid rows before those of a step, for the kernels of many requests.
+_BEFORE_MANY = {(4, 512): 130, (4, 128): 513, (128, 512): 200}
 _EPS = 1e-6
 
 
@@ -35,7 +37,11 @@ def fused_cases(ratio: int) -> dict[str, Callable[[Any], str]]:
     found: dict[str, Callable[[Any], str]] = {}
     for name in names:
         for step in ("decode", "prefill"):
-            found[f"store{ratio}-{step}-{name}"] = partial(_fused, ratio, step, layouts[name])
+            found[f"store{ratio}-{step}-{name}"] = partial(_fused, ratio, step, layouts[name], 0)
+    for name in names[:2]:
+        before = _BEFORE_MANY[ratio, layouts[name].DIMS]
+        many = partial(_fused, ratio, "decode", layouts[name], before)
+        found[f"store{ratio}-decode-many-{name}"] = many
     return found
 
 
@@ -53,8 +59,9 @@ def _layouts() -> dict[str, Any]:
     }
 
 
-def _plan(ratio: int, step: str, device: Any) -> tuple[Any, int]:
-    """By the references, so that one kernel makes one digest; and the rows of its input."""
+def _plan(ratio: int, step: str, device: Any, before: int = 0) -> tuple[Any, int]:
+    """By the references, so that one kernel makes one digest; and the rows of its input. A step's
+    rows are behind `before` invalid ones."""
     import torch
 
     from wavejit import reference
@@ -63,8 +70,10 @@ def _plan(ratio: int, step: str, device: Any) -> tuple[Any, int]:
     ring = RequestRing(2 * ratio)
     if step == "decode":
         lengths = torch.tensor(_LENGTHS[ratio])
-        slots, rows = torch.arange(len(lengths)), len(lengths)
+        slots, rows = torch.arange(len(lengths)), before + len(lengths)
         plan = reference.compress_plan_decode(ratio, slots, lengths, scheme=ring)
+        invalid = torch.full((before, 16), 0xFF, dtype=torch.uint8)
+        plan = replace(plan, plan_d=torch.cat((invalid, plan.plan_d)))
     else:
         seqs, extends = torch.tensor(_CHUNKS[ratio]).t().contiguous()
         slots, rows = torch.arange(len(seqs)), int(extends.sum())
@@ -102,10 +111,10 @@ def _finish(step: str, layout: Any, dtype: str, device: Any) -> str:
     return _digest(given["cache"])
 
 
-def _fused(ratio: int, step: str, layout: Any, device: Any) -> str:
+def _fused(ratio: int, step: str, layout: Any, before: int, device: Any) -> str:
     from wavejit.fused import compress_store
 
-    plan, rows = _plan(ratio, step, device)
+    plan, rows = _plan(ratio, step, device, before)
     dim = layout.DIMS
     width, window = (4 * dim, 8) if ratio == 4 else (2 * dim, 128)
     state = inputs.normal(55, (8 * ratio, width)).reshape(-1, ratio, width).to(device)
