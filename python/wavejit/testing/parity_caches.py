@@ -109,7 +109,7 @@ def _store(name: str, before: int, device: Any) -> str:
     dtype = getattr(torch, _DTYPES.get(name, "bfloat16"))
     nowhere = torch.full((before,), -1, dtype=torch.int32)
     x = torch.cat((torch.zeros(before, layout.DIMS), rows(_ROWS, layout.DIMS))).to(dtype)
-    loc = torch.cat((nowhere, places(_ROWS)))
+    loc = torch.cat((nowhere, places(_ROWS).roll(before.bit_length())))  # each case its own bytes
     cache = any_cache(layout, device)
     return whole_digest(store_cache(x.to(device), cache, loc.to(device), layout=layout))
 
