@@ -28,7 +28,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("arch", "model"), [("host_w32", "flash"), ("host_w64", "pro")])
+@pytest.mark.parametrize("arch", [name for name in archs.names() if name.startswith("host")])
+@pytest.mark.parametrize("model", warming.MODELS)
 def test_prebuild_compiles_once(fake: Path, arch: str, model: str) -> None:
     first = wavejit.prebuild(arch, model=model, jobs=2)
     count = compiles(fake)
@@ -73,14 +74,13 @@ def test_wrong_arguments(arguments: dict[str, object], expected: str) -> None:
 
 def test_one_failure_stops_no_other(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", str(fake_compiler(fake, fails_on="kHeadDim = 512")))
-    kernels = ["c4_compress", "c128_compress", "softmax_pool"]
-    outcomes = warming.build(["host_w32"], kernels=kernels, jobs=2)
+    outcomes = warming.build(["host_w32"], jobs=2)
     failed = [outcome for outcome in outcomes if outcome.error]
     assert {"head_dim_512" in outcome.spec.label for outcome in failed} == {True}
     assert {outcome.event.path for outcome in outcomes if outcome.event} == {"compiled"}
     assert 0 < len(failed) < len(outcomes)
     with pytest.raises(CompileError, match="kHeadDim = 512 is refused") as caught:
-        wavejit.prebuild("host_w32", kernels=kernels)
+        wavejit.prebuild("host_w32")
     assert Path(caught.value.folder, "kernel.cuh").is_file()
     assert "refused" in caught.value.log and caught.value.command
 

@@ -98,9 +98,9 @@ struct RegisterField {
   uint32_t id, first, mask;
 };
 inline RegisterField field_named(const Op& op) {
-  const uint32_t bits = op.word, width = (bits >> 11 & 31) + 1;
+  const uint32_t bits = op.word, width = five_bits(bits, 11) + 1;
   const uint32_t mask = width >= kLanes / 2 ? ~0u : (1u << width) - 1;
-  return {bits & 0x3f, bits >> 6 & 31, mask};
+  return {bits & 0x3f, five_bits(bits, 6), mask};
 }
 inline uint32_t hardware_register(const Wave& w, uint32_t id) {
   if (id != kModeRegister) {

@@ -157,12 +157,13 @@ inline int swizzle_source(uint32_t pattern, int lane) {
   const int group = lane & ~(kLanes / 2 - 1), in_group = lane & (kLanes / 2 - 1);
   if (pattern >= 0xe000u) raise(FaultKind::kUnknownInstruction, 0, "swizzle pattern 0x%x", pattern);
   if (pattern >= 0xc000u) {  // rotation by a number of lanes, some of them kept
-    const int amount = pattern >> 5 & 31, keep = pattern & 31;
+    const int amount = five_bits(pattern, 5), keep = five_bits(pattern);
     const int moved = pattern & 0x400u ? in_group - amount : in_group + amount;
-    return group | (moved & 31 & ~keep) | (in_group & keep);
+    return group | (moved & (kLanes / 2 - 1) & ~keep) | (in_group & keep);
   }
   if (pattern & 0x8000u) return (lane & ~3) | (pattern >> (2 * (lane & 3)) & 3);
-  const int with = pattern & 31, or_in = pattern >> 5 & 31, change = pattern >> 10 & 31;
+  const int with = five_bits(pattern), or_in = five_bits(pattern, 5);
+  const int change = five_bits(pattern, 10);
   return group | (((in_group & with) | or_in) ^ change);
 }
 

@@ -5,6 +5,12 @@
 
 namespace wavejit::gcn {
 
+// A field of an instruction, and a shift's count, which the machine reads no further.
+template <class T>
+inline T five_bits(T word, int first = 0) {
+  return word >> first & ((T{1} << 5) - 1);
+}
+
 inline uint32_t bits_of(float value) { return __builtin_bit_cast(uint32_t, value); }
 inline uint64_t bits_of(double value) { return __builtin_bit_cast(uint64_t, value); }
 inline float float_of(uint32_t bits) { return __builtin_bit_cast(float, bits); }

@@ -54,9 +54,9 @@ S middle(S a, S b, S c) {
   return larger(smaller(a, b), smaller(larger(a, b), c));
 }
 
-inline U shift_left(U n, U a) { return a << (n & 31); }
-inline U shift_right(U n, U a) { return a >> (n & 31); }
-inline I shift_right_signed(U n, I a) { return a >> (n & 31); }
+inline U shift_left(U n, U a) { return a << five_bits(n); }
+inline U shift_right(U n, U a) { return a >> five_bits(n); }
+inline I shift_right_signed(U n, I a) { return a >> five_bits(n); }
 inline U shift_left16(U n, U a) { return a << (n & 15); }
 inline U shift_right16(U n, U a) { return a >> (n & 15); }
 inline I shift_right_signed16(U n, I a) { return a >> (n & 15); }
@@ -64,27 +64,29 @@ inline uint64_t shift_left64(U n, uint64_t a) { return a << (n & 63); }
 inline uint64_t shift_right64(U n, uint64_t a) { return a >> (n & 63); }
 inline int64_t shift_right_signed64(U n, int64_t a) { return a >> (n & 63); }
 
-inline U shift_add(U a, U n, U b) { return (a << (n & 31)) + b; }
-inline U add_shift(U a, U b, U n) { return (a + b) << (n & 31); }
-inline U shift_or(U a, U n, U b) { return (a << (n & 31)) | b; }
+inline U shift_add(U a, U n, U b) { return (a << five_bits(n)) + b; }
+inline U add_shift(U a, U b, U n) { return (a + b) << five_bits(n); }
+inline U shift_or(U a, U n, U b) { return (a << five_bits(n)) | b; }
 inline U and_or(U a, U b, U c) { return (a & b) | c; }
 inline U or3(U a, U b, U c) { return a | b | c; }
 inline U add3(U a, U b, U c) { return a + b + c; }
 inline U xor_add(U a, U b, U c) { return (a ^ b) + c; }
 inline uint64_t shift_add64(uint64_t a, U n, uint64_t b) { return (a << (n & 7)) + b; }
 
-inline U field(U a, U first, U width) { return (a >> (first & 31)) & ((1u << (width & 31)) - 1); }
+inline U field(U a, U first, U width) {
+  return (a >> five_bits(first)) & ((1u << five_bits(width)) - 1);
+}
 inline I field_signed(U a, U first, U width) {
-  const U n = width & 31;
+  const U n = five_bits(width);
   if (n == 0) return 0;
-  const U part = a >> (first & 31) & ((1u << n) - 1);
+  const U part = a >> five_bits(first) & ((1u << n) - 1);
   const U sign = 1u << (n - 1);
   // a field that reaches beyond bit 31 takes its sign from there
-  if ((first & 31) + n > 32) return static_cast<I>(a) >> (first & 31);
+  if (five_bits(first) + n > 32) return static_cast<I>(a) >> five_bits(first);
   return static_cast<I>((part ^ sign) - sign);
 }
 inline U insert(U mask, U a, U b) { return (mask & a) | (~mask & b); }
-inline U field_mask(U width, U first) { return ((1u << (width & 31)) - 1) << (first & 31); }
+inline U field_mask(U width, U first) { return ((1u << five_bits(width)) - 1) << five_bits(first); }
 
 inline U high_product(U a, U b) { return static_cast<U>(uint64_t{a} * b >> 32); }
 inline I high_product_signed(I a, I b) { return static_cast<I>(int64_t{a} * b >> 32); }
@@ -120,7 +122,9 @@ inline U reversed(U a) {
   a = (a >> 4 & 0x0f0f0f0fu) | (a & 0x0f0f0f0fu) << 4;
   return __builtin_bswap32(a);
 }
-inline U align_bits(U a, U b, U n) { return static_cast<U>((uint64_t{a} << 32 | b) >> (n & 31)); }
+inline U align_bits(U a, U b, U n) {
+  return static_cast<U>((uint64_t{a} << 32 | b) >> five_bits(n));
+}
 inline U align_bytes(U a, U b, U n) { return align_bits(a, b, 8 * (n & 3)); }
 inline U selected_byte(uint64_t both, U code) {
   if (code < 8) return both >> (8 * code) & 0xff;
