@@ -66,7 +66,7 @@ __device__ __forceinline__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b
 // number.
 __device__ __forceinline__ uint32_t bf16_pair_larger_number(uint32_t a, uint32_t b) {
   if constexpr (platform::kHasPairs) {
-    return platform::bf16_pair_larger_number(a, b);
+    return platform::pair_larger_number<true>(a, b);
   } else {
     uint32_t larger = 0;
 #pragma unroll
@@ -81,7 +81,7 @@ __device__ __forceinline__ uint32_t bf16_pair_larger_number(uint32_t a, uint32_t
 // Pairs of bf16, at most the bounds, which are above 0; a NaN becomes the bound.
 __device__ __forceinline__ uint32_t bf16_pair_number_at_most(uint32_t pair, uint32_t bounds) {
   if constexpr (platform::kHasPairs) {
-    return platform::bf16_pair_lesser_number(pair, bounds);
+    return platform::pair_lesser_number<true>(pair, bounds);
   } else {
     const uint32_t least = pair_at_most<bfloat16>(pair, bounds);
     return pairs::or_if_nan(pairs::half(least, 0), pairs::half(bounds, 0)) |
@@ -92,7 +92,7 @@ __device__ __forceinline__ uint32_t bf16_pair_number_at_most(uint32_t pair, uint
 // subnormal: it keeps its sign and may become 0.
 __device__ __forceinline__ uint32_t bf16_pair_times_powers(uint32_t pair, uint32_t powers) {
   if constexpr (platform::kHasPairs) {
-    return platform::bf16_pair_product(pair, powers);
+    return platform::pair_product<true>(pair, powers);
   } else {
     const Tile<2> x = widen(bit_cast<Vec<bfloat16, 2>>(pair));
     const Tile<2> by = widen(bit_cast<Vec<bfloat16, 2>>(powers));

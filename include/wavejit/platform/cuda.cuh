@@ -63,7 +63,8 @@ __device__ __forceinline__ T& block_storage() {
   return *reinterpret_cast<T*>(wavejit_storage);
 }
 
-// Counters and bits in shared memory; what was there before comes back.
+// Counters and bits in shared memory; what was there before comes back. Of whole numbers and bits,
+// whose sum knows no order; what comes back only claims a place that is sorted later.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return atomicAdd(shared, value);
 }
@@ -193,6 +194,8 @@ __device__ __forceinline__ void fence_device() {
   __threadfence();
 #endif
 }
+// In device memory, of whole numbers: who is the last to arrive, and a checked build's reports (a
+// count, the largest word). No result's value or order depends on which lane is first.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return atomicAdd(address, value);
 }

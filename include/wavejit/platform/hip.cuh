@@ -103,7 +103,8 @@ __device__ __forceinline__ T& block_storage() {
   return storage;
 }
 
-// Counters and bits in shared memory; what was there before comes back.
+// Counters and bits in shared memory; what was there before comes back. Of whole numbers and bits,
+// whose sum knows no order; what comes back only claims a place that is sorted later.
 __device__ __forceinline__ uint32_t atomic_add(uint32_t* shared, uint32_t value) {
   return __hip_atomic_fetch_add(shared, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
@@ -173,6 +174,7 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
 __device__ __forceinline__ void fence_device() {
   __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");
 }
+// In device memory, of whole numbers, as on NVIDIA: arrivals and a checked build's reports.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }

@@ -9,49 +9,17 @@ namespace wavejit::platform {
 inline constexpr bool kHasPairs = true, kPairsAreQuick = true;
 // Products, and maxima and minima in which a number wins: proven by tests/cpp/test_fp8.py.
 inline constexpr bool kPairArithmeticProven = __CUDA_ARCH__ == 900;
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_minimum(uint32_t a, uint32_t b) {
-  if constexpr (kIsBf16) {
-    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("min.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+#define WAVEJIT_PAIR(name, instruction)                                     \
+  template <bool kIsBf16>                                                   \
+  __device__ __forceinline__ uint32_t name(uint32_t a, uint32_t b) {        \
+    uint32_t pair;                                                          \
+    if constexpr (kIsBf16) {                                                \
+      asm(instruction ".bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b)); \
+    } else {                                                                \
+      asm(instruction ".f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));  \
+    }                                                                       \
+    return pair;                                                            \
   }
-  return a;
-}
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_maximum(uint32_t a, uint32_t b) {
-  if constexpr (kIsBf16) {
-    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  }
-  return a;
-}
-template <bool kIsBf16>
-__device__ __forceinline__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b) {
-  if constexpr (kIsBf16) {
-    asm("max.NaN.xorsign.abs.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  } else {
-    asm("max.NaN.xorsign.abs.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-  }
-  return a;
-}
-// A number wins against a NaN.
-__device__ __forceinline__ uint32_t bf16_pair_larger_number(uint32_t a, uint32_t b) {
-  uint32_t pair;
-  asm("max.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
-  return pair;
-}
-__device__ __forceinline__ uint32_t bf16_pair_lesser_number(uint32_t a, uint32_t b) {
-  uint32_t pair;
-  asm("min.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
-  return pair;
-}
-__device__ __forceinline__ uint32_t bf16_pair_product(uint32_t a, uint32_t b) {
-  uint32_t pair;
-  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
-  return pair;
-}
 #else
 inline constexpr bool kHasPairs = false;
 #if defined(WAVEJIT_TARGET_HOST)
@@ -60,15 +28,18 @@ inline constexpr bool kPairsAreQuick = true, kPairArithmeticProven = true;
 #else
 inline constexpr bool kPairsAreQuick = false, kPairArithmeticProven = false;
 #endif
-template <bool kIsBf16>
-__device__ uint32_t pair_minimum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-__device__ uint32_t pair_maximum(uint32_t a, uint32_t b);
-template <bool kIsBf16>
-__device__ uint32_t pair_larger_magnitude(uint32_t a, uint32_t b);
-__device__ uint32_t bf16_pair_larger_number(uint32_t a, uint32_t b);
-__device__ uint32_t bf16_pair_lesser_number(uint32_t a, uint32_t b);
-__device__ uint32_t bf16_pair_product(uint32_t a, uint32_t b);
+#define WAVEJIT_PAIR(name, instruction) \
+  template <bool kIsBf16>               \
+  __device__ uint32_t name(uint32_t a, uint32_t b);
 #endif
+
+WAVEJIT_PAIR(pair_minimum, "min.NaN")
+WAVEJIT_PAIR(pair_maximum, "max.NaN")
+WAVEJIT_PAIR(pair_larger_magnitude, "max.NaN.xorsign.abs")
+// In these a number wins against a NaN.
+WAVEJIT_PAIR(pair_larger_number, "max.xorsign.abs")
+WAVEJIT_PAIR(pair_lesser_number, "min")
+WAVEJIT_PAIR(pair_product, "mul.rn")
+#undef WAVEJIT_PAIR
 
 }  // namespace wavejit::platform
