@@ -177,6 +177,21 @@ def test_no_tokens(device: str) -> None:
         assert wavejit.q_norm_rope(q, TABLE.to(device), positions, eps=1e-6).shape == q.shape
 
 
+def test_heads_far_apart(tmp_path: Any) -> None:
+    """As far as operations of 32 bits reach, and an error one vector further; a sparse file."""
+    reach, rows = 8 << 32, torch.tensor([7, 299])
+    whole = torch.from_file(str(tmp_path / "q"), shared=True, size=reach + 520, dtype=BF16)
+    near = whole.as_strided((2, 1, 512), (reach - 512, 512, 1))
+    near.copy_(queries(2, 1, 512))
+    expected = reference.q_norm_rope(near, TABLE, rows, eps=1e-6)
+    assert_same_bytes(run("cpu", near, rows), expected)
+    run("cpu", near, rows, out=near)
+    assert_same_bytes(near, expected)
+    far = whole.as_strided((2, 1, 512), (reach - 504, 512, 1))
+    with pytest.raises(ValueError, match=r"q: expected heads within 64 GiB, got 68719476752 bytes"):
+        run("cpu", far, rows)
+
+
 def test_wrong_arguments() -> None:
     q, positions = queries(3, 2, 128), torch.arange(3)
     wide = queries(3, 2, 136)

@@ -26,6 +26,10 @@ struct Integers {
   __device__ __forceinline__ const uint32_t* address(int64_t i) const {
     return static_cast<const uint32_t*>(data) + (is_64 ? 2 * i : i);
   }
+  // The same of at most 2^31 elements.
+  __device__ __forceinline__ const uint32_t* address_of(uint32_t i) const {
+    return static_cast<const uint32_t*>(data) + (i << (is_64 ? 1 : 0));
+  }
   __device__ __forceinline__ FetchedInteger fetch_at(const uint32_t* words) const {
     return {words[0], is_64 ? words[1] : 0, is_64};
   }

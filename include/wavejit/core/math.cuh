@@ -10,13 +10,25 @@ namespace wavejit {
 using platform::maximum;
 using platform::minimum;
 
-// 1 / sqrt(x): the root rounded to nearest, then the quotient.
-__device__ __forceinline__ float inverse_square_root(float x) {
+// Whether x lies from 2^-101 to the largest number: its inverse root is a number above 0.
+__device__ __forceinline__ bool has_ordinary_root(float x) {
+  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;
+  return bit_cast<uint32_t>(x) - kLeast <= kMost - kLeast;
+}
+// 1 / sqrt(x) of such an x: the root rounded to nearest, then the quotient.
+__device__ __forceinline__ float inverse_of_ordinary_root(float x) {
   if constexpr (platform::kInverseRootProven) {
     return platform::inverse_root(x);
   } else {
     return 1.0f / square_root(x);
   }
+}
+// The same of any x.
+__device__ __forceinline__ float inverse_square_root(float x) {
+  if constexpr (platform::kInverseRootProven) {
+    if (__builtin_expect(has_ordinary_root(x), true)) return platform::inverse_root(x);
+  }
+  return 1.0f / square_root(x);
 }
 
 // 1 / x to nearest, for x in [2^-90, 2^121), without the branch of a division. Proven over every

@@ -30,15 +30,32 @@ inline bool heads_are_apart(const DLTensor& given) {
   return given.shape[outer] <= 1 || given.strides[outer] >= extent;
 }
 
-template <class T, class U>
-bool same_strides(const Heads<T>& a, const Heads<U>& b, int64_t tokens, int64_t heads) {
+template <class Q, class Out>
+bool same_strides(const Q& a, const Out& b, int64_t tokens, int64_t heads) {
   return (tokens <= 1 || a.token_stride == b.token_stride) &&
          (heads <= 1 || a.head_stride == b.head_stride);
 }
 
+// Heads for operations of 32 bits (core/heads.cuh). Strides of one token or one head count for
+// nothing.
+template <class Near, class Element>
+NearHeads<Near> near_heads(const Heads<Element>& given, const char* name, const HeadsShape& shape) {
+  constexpr int64_t kItems = 16 / sizeof(Element);
+  const int64_t tokens = shape.tokens.value, heads = shape.heads.value;
+  const int64_t token_stride = tokens > 1 ? given.token_stride / kItems : 0;
+  const int64_t head_stride = heads > 1 ? given.head_stride / kItems : 0;
+  const int64_t last = (tokens - 1) * token_stride + (heads - 1) * head_stride;
+  const int64_t extent = last + shape.dim / kItems;
+  if (extent > int64_t{1} << 32) {
+    fail("ValueError", "%s: expected heads within 64 GiB, got %lld bytes: split the batch", name,
+         static_cast<long long>(extent * 16));
+  }
+  return {given.data, static_cast<uint32_t>(token_stride), static_cast<uint32_t>(head_stride)};
+}
+
 // Whether out is q; an error where it has q's address and other strides.
-template <class T, class U>
-bool is_in_place(const Heads<T>& q, const Heads<U>& out, int64_t tokens, int64_t heads) {
+template <class Q, class Out>
+bool is_in_place(const Q& q, const Out& out, int64_t tokens, int64_t heads) {
   if (tokens == 0 || heads == 0 || q.data != out.data) return false;
   if (same_strides(q, out, tokens, heads)) return true;
   fail("ValueError", "out: expected q itself or other memory, got q's with other strides");

@@ -30,6 +30,16 @@ namespace wavejit {
 
 inline constexpr int kHeadRopeDims = 64;
 
+// Which head of which token a row of the batch is.
+struct HeadPlace {
+  uint32_t token;
+  uint32_t head;
+
+  template <class Batch>
+  __device__ __forceinline__ HeadPlace(const Batch& p, uint32_t row)
+      : token(p.by_heads.quotient(row)), head(row - token * p.heads) {}
+};
+
 // Heads as they are.
 template <class Query>
 struct WholeHeads {
@@ -37,9 +47,12 @@ struct WholeHeads {
   static constexpr bool kIsPartial = false;
   template <int kMostLanes>
   using Row = RawRow<Element, Query::kDim, kMostLanes>;
-  Heads<const Element> heads;
+  NearHeads<const Element> heads;
 
   // `head` with the lane's first element.
+  __device__ __forceinline__ const Element* address(const HeadPlace& at, int lane) const {
+    return heads.at(heads.vector_of(at.token, at.head) + lane);
+  }
   template <int kMostLanes>
   __device__ __forceinline__ Row<kMostLanes> load(const Element* head) const {
     return load_row_pieces<Query::kDim, kMostLanes>(head);
@@ -61,6 +74,9 @@ struct PartialHeads {
   // again.
   static constexpr int32_t kInFlight = 4;
 
+  __device__ __forceinline__ const Partial* address(const HeadPlace& at, int lane) const {
+    return heads.row(at.token, at.head) + lane * (16 / static_cast<int>(sizeof(Element)));
+  }
   template <int kMostLanes>
   __device__ __forceinline__ Row<kMostLanes> load(const Partial* head) const {
     using Shape = typename Row<kMostLanes>::Shape;
@@ -104,7 +120,7 @@ template <class Source>
 struct HeadBatch : Reports {
   using Element = typename Source::Element;
   Source source;
-  Heads<Element> out;
+  NearHeads<Element> out;
   const float* angles;
   Integers positions;
   uint32_t last_position;  // of the table
@@ -112,16 +128,6 @@ struct HeadBatch : Reports {
   uint32_t heads;
   uint32_t rows;  // tokens times heads
   float eps;
-};
-
-// Which head of which token a row of the batch is.
-struct HeadPlace {
-  uint32_t token;
-  uint32_t head;
-
-  template <class Batch>
-  __device__ __forceinline__ HeadPlace(const Batch& p, uint32_t row)
-      : token(p.by_heads.quotient(row)), head(row - token * p.heads) {}
 };
 
 // What a checked build says of a token's position: its first head's first lane does.
@@ -141,12 +147,7 @@ __device__ __forceinline__ Tile<kItems> turned_head(const Tile<kItems>& y, Tile<
   return rotate(y, angles);
 }
 
-// What a lane rotates of a head: as many dims of the tail as every other lane. Where heads are few
-// it loads them besides its pieces, which is sooner done with; where they are many it gets them
-// from the lanes that have them, which takes fewer instructions; partial results are not summed
-// twice.
-template <class Row, int kMostLanes>
-inline constexpr bool loads_tail = !Row::kIsWide && kMostLanes == kGroupSize;
+// What a lane rotates of a head: as many dims of the tail as every other lane.
 template <class Query, class Share>
 using TailShare = Vec<typename Query::Element, Share::kItems>;
 
@@ -210,35 +211,32 @@ __device__ __forceinline__ auto store_head(const Row& row, float inverse,
   return end;
 }
 
-// Whether a row with this inverse root mean square has no NaN: all of its elements are finite then,
-// and none of them times the inverse is 0 times infinity.
-__device__ __forceinline__ bool gives_numbers(float inverse) {
-  return bit_cast<uint32_t>(inverse) - 1 < 0x7f7fffffu;  // above 0, below infinity
-}
-
 // A head in the lanes that hold it, all of which must call it: into `to`, with the lane's first
 // element. `share` is its share of the tail where it has loaded one. kAllowsNext: the next launch
 // may begin once most of the head is stored.
 template <class Query, bool kHasShare, bool kAllowsNext, class Share, class Row, class Angles>
 __device__ __forceinline__ void finish_head(const Row& row, const TailShare<Query, Share>& share,
                                             const Angles& angles, float eps,
-                                            typename Query::Element* to, int lane) {
+                                            typename Query::Element* to,
+                                            typename Query::Element* tail_to, int lane) {
   using Element = typename Query::Element;
   using Shape = typename Row::Shape;
-  const float inverse = Query::kNorm ? inverse_rms_of<Together::kWave>(row, eps) : 1.0f;
   HeadEnd<Element, Shape::kItems> end;
   Tile<Share::kItems> tail;
-  if (Query::kNorm && __builtin_expect(gives_numbers(inverse), true)) {
+  const float mean = Query::kNorm ? mean_square_of<Together::kWave>(row, eps) : 0.0f;
+  if (Query::kNorm && __builtin_expect(has_ordinary_root(mean), true)) {  // all elements are finite
+    const float inverse = inverse_of_ordinary_root(mean);
     end = store_head<Query, true>(row, inverse, to, lane);
     if constexpr (kHasShare) tail = finish_tail<Query, true>(share, inverse);
   } else {
+    const float inverse = Query::kNorm ? inverse_square_root(mean) : 1.0f;
     end = store_head<Query, false>(row, inverse, to, lane);
     if constexpr (kHasShare) tail = finish_tail<Query, false>(share, inverse);
   }
   if constexpr (kAllowsNext) allow_next_launch();
   if constexpr (!kHasShare) tail = exchanged_tail<Query, Share>(end, lane);
   tail = turned_head<Query>(tail, angles);
-  store_vector(to + Share::from_piece(lane), narrow<Element>(with_one_nan<Element>(tail)));
+  store_vector(tail_to, narrow<Element>(with_one_nan<Element>(tail)));
 }
 
 // The heads of one block of kThreads lanes, at most kMostLanes for each. kNextFirst: the next
@@ -252,10 +250,13 @@ __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsi
   const uint32_t row = block * (kThreads / Shape::kLanes) + thread_x() / Shape::kLanes;
   const int lane = static_cast<int>(thread_x() % Shape::kLanes);
   const HeadPlace at(p, row);
-  const auto* from = p.source.heads.row(at.token, at.head) + Shape::dim(0, lane);
-  constexpr bool kLoadsTail = loads_tail<Row, kMostLanes>;
+  const auto* from = p.source.address(at, lane);
+  // Where heads are few a lane loads its share of the tail besides its pieces, which is sooner done
+  // with; where they are many it gets it from the lanes that have it, which takes fewer
+  // instructions; partial results are not summed twice.
+  constexpr bool kLoadsTail = kNextFirst && !Row::kIsWide && kMostLanes == kGroupSize;
   const auto* tail_from = from + (kLoadsTail ? Share::from_piece(lane) : 0);
-  const uint32_t* place = p.positions.address(at.token);
+  const uint32_t* place = p.positions.address_of(at.token);
   const float* table = p.angles + lane * Share::kItems;
   if constexpr (kNextFirst) allow_next_launch();
   wait_for_previous_launch(from, tail_from, place, table);
@@ -269,8 +270,11 @@ __device__ __forceinline__ void norm_rope_heads(const HeadBatch<Source>& p, unsi
   }
   const uint64_t entry = uint64_t{clamp_position(position, p.last_position)} * kHeadRopeDims;
   const auto angles = load_pieces_now<Share::kItems>(table + entry);
-  Element* to = p.out.row(at.token, at.head) + Shape::dim(0, lane);
-  finish_head<Query, kLoadsTail, !kNextFirst, Share>(head, share, widen(angles), p.eps, to, lane);
+  const uint32_t vector = p.out.vector_of(at.token, at.head);
+  Element* to = p.out.at(vector + lane);
+  Element* tail_to = p.out.at(vector, Query::kDim - kHeadRopeDims + lane * Share::kItems);
+  finish_head<Query, kLoadsTail, !kNextFirst, Share>(head, share, widen(angles), p.eps, to, tail_to,
+                                                     lane);
 }
 
 // Only rotation, in place: a lane for each vector of the tails.
@@ -282,7 +286,7 @@ __device__ __forceinline__ void rope_tails(const HeadBatch<Source>& p, unsigned 
   const uint32_t row = block * (kThreads / Tail::kTailLanes) + thread_x() / Tail::kTailLanes;
   const int dim = static_cast<int>(thread_x() % Tail::kTailLanes) * kItems;
   const HeadPlace at(p, row);
-  Element* tail = p.out.row(at.token, at.head) + Query::kDim - kHeadRopeDims + dim;
+  Element* tail = p.out.at(p.out.vector_of(at.token, at.head), Query::kDim - kHeadRopeDims + dim);
   const uint32_t* place = p.positions.address(at.token);
   const float* table = p.angles + dim;
   allow_next_launch();

@@ -103,8 +103,12 @@ __device__ __forceinline__ float block_row_sum(float lane_sum,
 }
 
 template <int kDim>
+__device__ __forceinline__ float mean_square(float sum, float eps) {
+  return sum / static_cast<float>(kDim) + eps;
+}
+template <int kDim>
 __device__ __forceinline__ float inverse_rms(float sum, float eps) {
-  return inverse_square_root(sum / static_cast<float>(kDim) + eps);
+  return inverse_square_root(mean_square<kDim>(sum, eps));
 }
 
 // Without weights: y[d] = x[d] * r.

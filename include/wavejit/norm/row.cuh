@@ -108,16 +108,16 @@ __device__ __forceinline__ float sum_of_pieces(float (&sums)[kPieces], Site at =
   return sum;
 }
 
-// 1 / sqrt(mean of the squares + eps), in every lane of the row; all of them must call it.
+// The mean of the squares + eps, in every lane of the row; all of them must call it.
 template <Together kWho = Together::kGroup, class Row>
-__device__ __forceinline__ float inverse_rms_of(const Row& row, float eps, Site at = Site::here()) {
+__device__ __forceinline__ float mean_square_of(const Row& row, float eps, Site at = Site::here()) {
   using Shape = typename Row::Shape;
   constexpr int kPieces = Shape::kPieces;
   float sums[kPieces];
 #pragma unroll
   for (int p = 0; p < kPieces; ++p) sums[p] = sum_of_squares(row.piece(p));
   if constexpr ((kPieces & (kPieces - 1)) == 0 && kPieces <= Shape::kLanes) {
-    return inverse_rms<Row::kDim>(sum_of_pieces<Shape::kLanes, kWho>(sums, at), eps);
+    return mean_square<Row::kDim>(sum_of_pieces<Shape::kLanes, kWho>(sums, at), eps);
   }
 #pragma unroll
   for (int p = 0; p < kPieces; ++p) sums[p] = reduce<Sum, 1, Shape::kLanes, kWho>(sums[p], at);
@@ -126,7 +126,12 @@ __device__ __forceinline__ float inverse_rms_of(const Row& row, float eps, Site 
 #pragma unroll
     for (int p = 0; p + step < kPieces; p += 2 * step) sums[p] = sums[p] + sums[p + step];
   }
-  return inverse_rms<Row::kDim>(sums[0], eps);
+  return mean_square<Row::kDim>(sums[0], eps);
+}
+// 1 / its root.
+template <Together kWho = Together::kGroup, class Row>
+__device__ __forceinline__ float inverse_rms_of(const Row& row, float eps, Site at = Site::here()) {
+  return inverse_square_root(mean_square_of<kWho>(row, eps, at));
 }
 
 // The last kRopeDims elements of a row lie in its last piece, in the lanes from kFirstLane on.

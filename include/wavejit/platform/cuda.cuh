@@ -269,14 +269,11 @@ __device__ __forceinline__ uint32_t pick_bytes(uint32_t a, uint32_t b) {
 __device__ __forceinline__ float square_root(float value) { return __fsqrt_rn(value); }
 
 namespace platform {
-// 1 / sqrt(x), the root rounded to nearest and then the quotient: the steps that the compiler takes
-// for ordinary numbers, with one branch to what it takes for others instead of two. Proven over
-// every x by tests/cpp/test_math.py.
+// 1 / sqrt(x) for x from 2^-101 to the largest number, the root rounded to nearest and then the
+// quotient: the steps that the compiler takes for ordinary numbers. Proven over every such x by
+// tests/cpp/test_math.py.
 inline constexpr bool kInverseRootProven = __CUDA_ARCH__ == 900;
 __device__ __forceinline__ float inverse_root(float x) {
-  constexpr uint32_t kLeast = 0x0d000000u, kMost = 0x7f7fffffu;  // about 2^-101 to the largest
-  const uint32_t bits = __float_as_uint(x);
-  if (__builtin_expect(bits - kLeast > kMost - kLeast, false)) return 1.0f / __fsqrt_rn(x);
   float estimate, inverse;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(x));
   const float near = x * estimate;
