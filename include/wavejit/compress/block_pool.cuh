@@ -31,7 +31,7 @@ inline constexpr int kPoolTile = sizeof(Element) < 4 ? 2 : 1;
 template <int kTile>
 struct PoolLane {
   static constexpr int kSlice = kGroupSize * kTile;  // channels of a block
-  int first_row = static_cast<int>(thread_x()) / kGroupSize % kPoolGroups * kPoolGroupRows;
+  int first_row = static_cast<int>(thread_x() / kGroupSize % kPoolGroups * kPoolGroupRows);
   int channel = static_cast<int>(lane_in_group()) * kTile;
 };
 

@@ -56,7 +56,7 @@ struct C128 {
     static_assert(kBlocks * kSlice * kSlices == kHeadDim);
     using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    int number = static_cast<int>(thread_x()) / kPoolThreads;  // of the block's slices
+    int number = static_cast<int>(thread_x() / kPoolThreads);  // of the block's slices
     int slice = (static_cast<int>(block_x() % kBlocks) * kSlices + number) * kSlice;  // its channel
     PoolLane<kTile> lane;
 
@@ -127,11 +127,15 @@ struct C128 {
 
     __device__ __forceinline__ Step(const DecodeParams& p, const DecodePlan& plan) {
       seq_len = plan.seq_len;
-      if (plan.write_loc >= 0 && plan.write_loc < p.pages * kRatio) write_loc = plan.write_loc;
+      // Without a sign: what is below 0 is beyond every tensor.
+      const uint64_t pages = static_cast<uint64_t>(p.pages);
+      const uint32_t loc = static_cast<uint32_t>(plan.write_loc);
+      const uint32_t last = static_cast<uint32_t>(plan.read_page_1);
+      if (loc < pages * kRatio) write_loc = plan.write_loc;
       const bool ends_group = seq_len % kRatio == 0 && seq_len > 0;
-      if (!ends_group || plan.read_page_1 < 0 || plan.read_page_1 >= p.pages) return;
+      if (!ends_group || last >= pages) return;
       page = plan.read_page_1;
-      if (write_loc >= 0 && write_loc / kRatio == page) own = write_loc % kRatio;
+      if (write_loc >= 0 && loc / kRatio == last) own = static_cast<int32_t>(loc % kRatio);
     }
   };
 
@@ -242,13 +246,15 @@ struct C128 {
     OwnRow<Share::kThreads> own;
     const int lane = static_cast<int>(thread_x());
     saves = saves && step.write_loc >= 0;  // the same in every lane
-    if (saves) own.load(p, share.entry, lane);
     Bias<Share::kTile> bias;
     Window<Share::kTile> window;
+    constexpr bool kOwnFirst = Share::kTile > 1;  // else the window leaves no registers for it
+    if (kOwnFirst && saves) own.load(p, share.entry, lane);
     if (step.page >= 0) {
       if (kBiasFirst) bias.load(p.ape, share);
       load_window(window, p, step, share);
     }
+    if (!kOwnFirst && saves) own.load(p, share.entry, lane);
     if (saves) own.store(p, step.write_loc, lane);
     if (step.page < 0) return;
     if (!kBiasFirst) bias.load(p.ape, share);
