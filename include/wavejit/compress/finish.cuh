@@ -68,6 +68,13 @@ struct Finish {
     row.position = row.is_wanted ? position : 0;
     return row;
   }
+  // Of a request that ends a group, whose location has been asked for.
+  __device__ __forceinline__ static FinishedRow located(const Params& p, const DecodePlan& plan,
+                                                        const FetchedInteger& loc) {
+    const uint32_t position = plan.seq_len - kRatio;
+    const bool is_wanted = position < p.positions;
+    return {loc, is_wanted ? position : 0, is_wanted};
+  }
   // Of row `entry` of a plan: a decode step's is that of a request, a chunk's names its token.
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const DecodePlan& plan,
                                                        int64_t entry, bool) {
@@ -123,6 +130,11 @@ struct Finish {
     __device__ __forceinline__ void load(const Params& p, const FinishedRow& row, int lane) {
       weight = load_tile<kItems>(p.weight + lane * kItems);
       if (rotated(lane) >= 0) angles = load_tile<kItems>(angles_of(p, row, lane));
+    }
+    // The same, and on their way from here on.
+    __device__ __forceinline__ void load_now(const Params& p, const FinishedRow& row, int lane) {
+      weight = load_tile_now<kItems>(p.weight + lane * kItems);
+      if (rotated(lane) >= 0) angles = load_tile_now<kItems>(angles_of(p, row, lane));
     }
 
     // The same in two steps, of which the first needs few registers until the second.
