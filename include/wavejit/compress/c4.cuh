@@ -240,8 +240,8 @@ struct C4 {
     } else {
       State* const pages[2] = {lane.page(request.pages[0]), lane.page(request.pages[1])};
       load_usual_window(window, lane, {pages[0], pages[1]});
-      ask();
       if (kAllowsNext) allow_next_launch();
+      ask();
       lane.save(pages[1] + (kRatio - 1) * kRowWidth);
     }
     if (!kBiasFirst) lane.bias.load(lane.ape);
