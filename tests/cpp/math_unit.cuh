@@ -28,6 +28,7 @@ __device__ __forceinline__ float apply(int function, float x, float y) {
     case 10: return inverse_square_root(x);
     case 11: return 1.0f / square_root(x);
     case 7: return reciprocal(x);
+    case 12: return ordinary_quotient(x, y);
     case 8: return silu_times(x, y);
     case 9: return plain_silu_times(x, y);
     case 224: return divided_by<224>(x);

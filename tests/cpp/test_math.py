@@ -16,7 +16,7 @@ from wavejit.testing import assert_same_bytes, inputs
 EXPORTS = ("one", "two", "narrow")
 EXPONENTIAL, WEIGHT, CANONICAL, MAXIMUM, MINIMUM = range(5)
 SOFTPLUS, RECIPROCAL, SILU, PLAIN_SILU = range(6, 10)
-INVERSE_ROOT, PLAIN_INVERSE_ROOT = 10, 11
+INVERSE_ROOT, PLAIN_INVERSE_ROOT, ORDINARY_QUOTIENT = 10, 11, 12
 CHUNK = 1 << 22
 QUIET_NAN = 0x7FC00000
 LEAST_NORMAL = 2.0**-126
@@ -177,6 +177,19 @@ def fractions() -> Iterator[Any]:
 def test_reciprocal_of_every_fraction(device: str) -> None:
     for x in fractions():
         assert_same_bytes(apply(device, RECIPROCAL, x), torch.from_numpy(np.float32(1) / x.numpy()))
+
+
+def test_ordinary_quotient_by_every_fraction(device: str) -> None:
+    """Every divisor from 1 to 2, by numbers beside it, at the ends and in between."""
+    signs = np.uint32(1 << 31)
+    for start in range(0, 1 << 23, CHUNK):
+        fraction = np.arange(start, start + CHUNK, dtype=np.uint32)
+        y = floats(fraction | np.uint32(127 << 23))
+        mixed = fraction * np.uint32(2654435761)
+        for bits in (fraction + 1, fraction - 1, ~fraction, mixed >> 9, mixed << 7):
+            x = floats(bits % (1 << 23) | (47 + mixed % 208) << np.uint32(23) | mixed & signs)
+            expected = torch.from_numpy(x.numpy() / y.numpy())
+            assert_same_bytes(apply(device, ORDINARY_QUOTIENT, x, y), expected)
 
 
 @pytest.mark.parametrize("divisor", [448, 240, 224])

@@ -143,6 +143,51 @@ __device__ __forceinline__ RowCodes<Layout, kItems> encode_row(const Tile<kItems
   }
 }
 
+// Where a lane's dims of a row go. A kernel may find it out before it has them.
+template <class Layout, int kItems>
+struct RowPlace {
+  uint8_t* items;  // its codes, or its bf16
+  uint8_t* scale;  // of its group, where it has codes
+  bool is_held;    // else nothing is stored
+
+  __device__ __forceinline__ static RowPlace of(const CachePages<Layout>& cache, int64_t loc,
+                                                int lane) {
+    const bool held = cache.holds(loc);
+    const int64_t inside = held ? loc : 0;
+    const int dim = lane * kItems;
+    const CacheSlot slot = cache.slot(inside);
+    uint8_t* wide = reinterpret_cast<uint8_t*>(cache.wide(slot, inside, dim));
+    return {dim < Layout::kQuantised ? cache.value(slot, dim) : wide, cache.scale(slot, dim), held};
+  }
+};
+
+// The codes of a lane's dims, and from the group's first lane its scale.
+template <class Layout, class Rules, int kItems>
+__device__ __forceinline__ void store_codes(uint8_t* codes, uint8_t* scale_at, int dim,
+                                            const Tile<kItems>& row, float amax) {
+  const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(amax);
+  store_aligned<Layout::kAlignment>(codes, encode_row<Layout, Rules>(row, scale.factor));
+  if (dim % Layout::kGroup == 0) store_scale<Layout>(scale_at, scale.bits);
+}
+
+// Quantises and stores what a lane has of a row whose place the cache holds, as store_row does;
+// all lanes of the row call it, or, if kWho says so, all of the wave.
+template <class Layout, class Rules, Together kWho, int kItems>
+__device__ __forceinline__ void store_row_at(const RowPlace<Layout, kItems>& place, int lane,
+                                             const Tile<kItems>& row, Site at = Site::here()) {
+  const int dim = lane * kItems;
+  if constexpr (Layout::kQuantised > 0) {
+    const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes, kWho>(row, at);
+    if (dim < Layout::kQuantised) {
+      store_codes<Layout, Rules>(place.items, place.scale, dim, row, amax);
+      return;
+    }
+  }
+  if constexpr (Layout::kQuantised < Layout::kDims) {
+    store_items(reinterpret_cast<bfloat16*>(place.items), row);
+  }
+}
+
 // Quantises and stores the row at `loc`; dims that the layout keeps as bf16 are rounded once. Every
 // lane of the row must call it, with the same `loc`, which may be any number: nothing is written
 // where the cache does not hold it. Where all lanes of a wave call it, whatever their `loc`, kWho
@@ -162,10 +207,7 @@ __device__ __forceinline__ void store_row_with(const CachePages<Layout>& cache, 
     const float amax = group_amax<RowLanes<Layout, kItems>::kGroupLanes, kWho>(row, at);
     if (!held) return;
     if (dim < Layout::kQuantised) {
-      const GroupScale scale = group_scale<Layout::kFloatScale, Rules>(amax);
-      const auto codes = encode_row<Layout, Rules>(row, scale.factor);
-      store_aligned<Layout::kAlignment>(cache.value(slot, dim), codes);
-      if (dim % Layout::kGroup == 0) store_scale<Layout>(cache.scale(slot, dim), scale.bits);
+      store_codes<Layout, Rules>(cache.value(slot, dim), cache.scale(slot, dim), dim, row, amax);
       return;
     }
   }

@@ -58,13 +58,13 @@ struct C4 {
     if constexpr (kConstant) return round_through<Input>(load_tile_once<kTile>(address));
     return round_through<Input>(load_tile<kTile>(address));
   }
+  // `page` is that of the candidate, from the lane's channels on.
   template <bool kConstant, int kTile>
   __device__ __forceinline__ static void load_from_ring(Window<kTile>& window, int i,
-                                                        const State* ring, int64_t page,
-                                                        int channel) {
-    const State* row = ring + (page * kRatio + i % kRatio) * kRowWidth;
-    window.values[i] = load_state<kConstant, kTile>(value_of(row, i, channel));
-    window.scores[i] = load_state<kConstant, kTile>(score_of(row, i, channel));
+                                                        const State* page) {
+    const State* row = page + i % kRatio * kRowWidth;
+    window.values[i] = load_state<kConstant, kTile>(value_of(row, i, 0));
+    window.scores[i] = load_state<kConstant, kTile>(score_of(row, i, 0));
   }
 
   template <int kTile>
@@ -74,14 +74,18 @@ struct C4 {
     window.scores[i] = load_tile_once<kTile>(score_of(row, i, channel));
   }
 
-  // The lane's channels of ape. A constant of the model, so its loads go out with the first ones.
+  // The lane's channels of ape, which begin at `ape`.
   template <int kTile>
   struct Bias {
     Tile<kTile> rows[kWindow];
 
-    __device__ __forceinline__ void load(const Input* ape, int channel) {
+    __device__ __forceinline__ void load(const Input* ape) {
 #pragma unroll
-      for (int i = 0; i < kWindow; ++i) rows[i] = load_tile<kTile>(ape + i * kHeadDim + channel);
+      for (int i = 0; i < kWindow; ++i) rows[i] = load_tile<kTile>(ape + i * kHeadDim);
+    }
+    __device__ __forceinline__ void load_now(const Input* ape) {  // on their way from here on
+#pragma unroll
+      for (int i = 0; i < kWindow; ++i) rows[i] = load_tile_now<kTile>(ape + i * kHeadDim);
     }
   };
 
@@ -111,79 +115,137 @@ struct C4 {
     }
   };
 
+  // A lane of a decode step: where its channels lie, which it may find out before it waits for the
+  // launch before, and what it asks for beside the plan: nearly every row of a step is used.
+  template <int kTile>
+  struct StepLane {
+    const DecodePlan* plan;
+    const Input* ape;
+    const Input* input;
+    State* state;
+    uint32_t pages, rows;  // that a plan can name: of more than 2^31, so many
+    Bias<kTile> bias;
+    OwnRow<kTile> own;
+
+    __device__ __forceinline__ StepLane(const DecodeParams& p, int64_t entry, int channel)
+        : plan(p.plan + entry),
+          ape(p.ape + channel),
+          input(p.input + entry * p.input_stride + channel),
+          state(p.state + channel),
+          pages(named(p.pages)),
+          rows(named(p.pages * kRatio)) {}
+
+    __device__ __forceinline__ static uint32_t named(int64_t count) {
+      constexpr int64_t kMost = int64_t{1} << 31;
+      return static_cast<uint32_t>(count < kMost ? count : kMost);
+    }
+
+    template <bool kBiasToo>
+    __device__ __forceinline__ void ask() {
+      if (kBiasToo) bias.load_now(ape);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) own.blocks[k] = load_tile_once<kTile>(input + k * kHeadDim);
+    }
+    __device__ __forceinline__ State* row(uint32_t number) const {
+      return state + uint64_t{number} * kRowWidth;
+    }
+    __device__ __forceinline__ State* page(uint32_t number) const {
+      return state + uint64_t{number} * (kRatio * kRowWidth);
+    }
+    __device__ __forceinline__ void save(State* target) const {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) store_tile(target + k * kHeadDim, own.blocks[k]);
+    }
+  };
+
+  // What a plan's row says, each number as one without a sign: a negative one is beyond each limit.
+  struct Request {
+    uint32_t length, row, pages[2];
+
+    __device__ __forceinline__ explicit Request(const DecodePlan& plan)
+        : length(plan.seq_len),
+          row(static_cast<uint32_t>(plan.write_loc)),
+          pages{static_cast<uint32_t>(plan.read_page_0), static_cast<uint32_t>(plan.read_page_1)} {}
+
+    __device__ __forceinline__ bool has_overlap() const { return length > kRatio; }
+    __device__ __forceinline__ bool writes_to(uint32_t page, int i) const {
+      return (row / kRatio == page) & (row % kRatio == static_cast<uint32_t>(i));
+    }
+    __device__ __forceinline__ bool compresses(uint32_t page_count) const {
+      return length % kRatio == 0 && length > 0 && pages[1] < page_count &&
+             (pages[0] < page_count || !has_overlap());
+    }
+    // Ends a group, not its first one, whose last row is its own: nearly every one that ends any.
+    // All of it is looked at, which is less than a branch each.
+    __device__ __forceinline__ bool is_usual(uint32_t page_count) const {
+      return (length % kRatio == 0) & has_overlap() & (pages[0] < page_count) &
+             (pages[1] < page_count) & (pages[0] != pages[1]) & writes_to(pages[1], kRatio - 1);
+    }
+  };
+
   // The window as it is once the token's row has been written: that row comes from registers,
   // wherever it lies, so that the loads need not wait for the store.
   template <int kTile>
-  __device__ __forceinline__ static void load_window(Window<kTile>& window, const DecodeParams& p,
-                                                     const DecodePlan& plan,
-                                                     const OwnRow<kTile>& own, bool writes,
-                                                     bool has_overlap, int channel) {
-    const int64_t pages[2] = {plan.read_page_0, plan.read_page_1};
-    const bool usual = has_overlap && writes && plan.read_page_0 != plan.read_page_1 &&
-                       plan.write_loc == pages[1] * kRatio + (kRatio - 1);
-    if (usual) {  // seven rows of the ring and the own one, whose place is known: no branch a row
-      const State* rows[2] = {p.state + pages[0] * kRatio * kRowWidth,
-                              p.state + pages[1] * kRatio * kRowWidth};
-#pragma unroll
-      for (int i = 0; i < kWindow - 1; ++i) {  // scores first: the weights need no value
-        const State* row = rows[i / kRatio] + i % kRatio * kRowWidth;
-        window.scores[i] = load_state<false, kTile>(score_of(row, i, channel));
-      }
-#pragma unroll
-      for (int i = 0; i < kWindow - 1; ++i) {
-        const State* row = rows[i / kRatio] + i % kRatio * kRowWidth;
-        window.values[i] = load_state<false, kTile>(value_of(row, i, channel));
-      }
-      own.use_as(window, kWindow - 1);
-      return;
-    }
+  __device__ __forceinline__ static void load_window(Window<kTile>& window,
+                                                     const StepLane<kTile>& lane,
+                                                     const Request& request, bool writes) {
 #pragma unroll
     for (int i = 0; i < kWindow; ++i) {
-      const int64_t page = pages[i / kRatio];
-      if (i < kRatio && !has_overlap) {
+      const uint32_t page = request.pages[i / kRatio];
+      if (i < kRatio && !request.has_overlap()) {
         window.mask(i);
-      } else if (writes && page * kRatio + i % kRatio == plan.write_loc) {
-        own.use_as(window, i);
+      } else if (writes && request.writes_to(page, i % kRatio)) {
+        lane.own.use_as(window, i);
       } else {
-        load_from_ring<false>(window, i, p.state, page, channel);
+        load_from_ring<false>(window, i, lane.page(page));
       }
     }
   }
 
-  // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
-  // returns true. Call it after wait_for_previous_launch; kAllowsNext: it allows the next launch.
-  // `ask` is called of a request that ends a group, once what it waits for is on its way.
-  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile, class Ask>
-  __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
-                                                int64_t entry, int channel, Tile<kTile>& pooled,
-                                                const Ask& ask) {
-    Bias<kTile> bias;
-    if (kBiasFirst) bias.load(p.ape, channel);
-    OwnRow<kTile> own;  // loaded together with the plan: nearly every row of a step is used
-    const Input* input = p.input + entry * p.input_stride + channel;
+  // The same of a usual request: no branch a row.
+  template <int kTile>
+  __device__ __forceinline__ static void load_usual_window(Window<kTile>& window,
+                                                           const StepLane<kTile>& lane,
+                                                           const State* const (&pages)[2]) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) own.blocks[k] = load_tile_once<kTile>(input + k * kHeadDim);
+    for (int i = 0; i < kWindow - 1; ++i) {  // scores first: the weights need no value
+      const State* row = pages[i / kRatio] + i % kRatio * kRowWidth;
+      window.scores[i] = load_state<false, kTile>(score_of(row, i, 0));
+    }
+#pragma unroll
+    for (int i = 0; i < kWindow - 1; ++i) {
+      const State* row = pages[i / kRatio] + i % kRatio * kRowWidth;
+      window.values[i] = load_state<false, kTile>(value_of(row, i, 0));
+    }
+    lane.own.use_as(window, kWindow - 1);
+  }
 
-    const bool writes = plan.write_loc >= 0 && plan.write_loc < p.pages * kRatio;
-    const bool has_overlap = plan.seq_len > kRatio;
-    const bool page_0_valid = plan.read_page_0 >= 0 && plan.read_page_0 < p.pages;
-    const bool page_1_valid = plan.read_page_1 >= 0 && plan.read_page_1 < p.pages;
-    const bool compresses = plan.seq_len % kRatio == 0 && plan.seq_len > 0 && page_1_valid &&
-                            (page_0_valid || !has_overlap);
+  // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
+  // returns true. Call it after lane.ask(); kAllowsNext: it allows the next launch. `ask` is called
+  // of a request that ends a group, once what it waits for is on its way.
+  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile, class Ask>
+  __device__ __forceinline__ static bool decode(StepLane<kTile>& lane, const DecodePlan& plan,
+                                                Tile<kTile>& pooled, const Ask& ask) {
+    const Request request(plan);
     Window<kTile> window;
-    if (compresses) {
-      load_window(window, p, plan, own, writes, has_overlap, channel);
+    if (__builtin_expect(!request.is_usual(lane.pages), false)) {
+      const bool writes = request.row < lane.rows, compresses = request.compresses(lane.pages);
+      if (compresses) {
+        load_window(window, lane, request, writes);
+        ask();
+      }
+      if (kAllowsNext) allow_next_launch();
+      if (writes) lane.save(lane.row(request.row));
+      if (!compresses) return false;
+    } else {
+      State* const pages[2] = {lane.page(request.pages[0]), lane.page(request.pages[1])};
+      load_usual_window(window, lane, {pages[0], pages[1]});
+      if (kAllowsNext) allow_next_launch();
       ask();
+      lane.save(pages[1] + (kRatio - 1) * kRowWidth);
     }
-    if (kAllowsNext) allow_next_launch();
-    if (writes) {
-      State* target = p.state + plan.write_loc * int64_t{kRowWidth} + channel;
-#pragma unroll
-      for (int k = 0; k < 4; ++k) store_tile(target + k * kHeadDim, own.blocks[k]);
-    }
-    if (!compresses) return false;
-    if (!kBiasFirst) bias.load(p.ape, channel);
-    pooled = pool(window, bias, has_overlap);
+    if (!kBiasFirst) lane.bias.load(lane.ape);
+    pooled = pool(window, lane.bias, request.has_overlap());
     return true;
   }
 
@@ -207,7 +269,8 @@ struct C4 {
       if (i < first) {
         window.mask(i);
       } else if (i < from_ring) {
-        load_from_ring<true>(window, i, p.state, pages[i / kRatio], channel);
+        const State* page = p.state + pages[i / kRatio] * (kRatio * kRowWidth) + channel;
+        load_from_ring<true>(window, i, page);
       } else {
         const int64_t row = last_row - (kWindow - 1) + i;
         load_from_input(window, i, p.input + row * p.input_stride, channel);
@@ -237,7 +300,7 @@ struct C4 {
       return false;
     }
     Bias<kTile> bias;
-    bias.load(p.ape, channel);
+    bias.load(p.ape + channel);
     pooled = pool(window, bias, has_overlap);
     return true;
   }

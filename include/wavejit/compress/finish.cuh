@@ -38,11 +38,7 @@ struct FinishedRow {
   bool is_wanted = false;
 
   // The slot, or -1: nothing is stored.
-  template <class Cache>
-  __device__ __forceinline__ int64_t slot_of(const Cache& cache) const {
-    const int64_t slot = loc.value();
-    return is_wanted && cache.holds(slot) ? slot : -1;
-  }
+  __device__ __forceinline__ int64_t slot() const { return is_wanted ? loc.value() : -1; }
 };
 
 template <class LayoutType, class Rules, class WeightType, int kRatio>
@@ -54,6 +50,7 @@ struct Finish {
   static constexpr int kDims = Layout::kDims;
   static constexpr int kLanes = kDims / kItems;
   static constexpr int kRotated = 64;
+  using Place = RowPlace<Layout, kItems>;
   // For rows whose lanes come to the store at once: whole waves of them where they are that many.
   static constexpr Together kTogether =
       kLanes % arch::kWaveSize == 0 ? Together::kWave : Together::kGroup;
@@ -68,6 +65,13 @@ struct Finish {
     row.position = row.is_wanted ? position : 0;
     return row;
   }
+  // Of a request that ends a group, whose location has been asked for.
+  __device__ __forceinline__ static FinishedRow located(const Params& p, const DecodePlan& plan,
+                                                        const FetchedInteger& loc) {
+    const uint32_t position = plan.seq_len - kRatio;
+    const bool is_wanted = position < p.positions;
+    return {loc, is_wanted ? position : 0, is_wanted};
+  }
   // Of row `entry` of a plan: a decode step's is that of a request, a chunk's names its token.
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const DecodePlan& plan,
                                                        int64_t entry, bool) {
@@ -76,6 +80,12 @@ struct Finish {
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const CompressPlan& plan,
                                                        int64_t, bool wide) {
     return locate(p, plan.seq_len, ragged_id_of(plan, wide));
+  }
+
+  // Where the dims of the row's lane `lane` go.
+  __device__ __forceinline__ static Place place_of(const Params& p, const FinishedRow& row,
+                                                   int lane) {
+    return Place::of(p.cache, row.slot(), lane);
   }
 
   // What a checked build says of the row (core/report.cuh); one lane of it calls this.
@@ -124,6 +134,11 @@ struct Finish {
       weight = load_tile<kItems>(p.weight + lane * kItems);
       if (rotated(lane) >= 0) angles = load_tile<kItems>(angles_of(p, row, lane));
     }
+    // The same, and on their way from here on.
+    __device__ __forceinline__ void load_now(const Params& p, const FinishedRow& row, int lane) {
+      weight = load_tile_now<kItems>(p.weight + lane * kItems);
+      if (rotated(lane) >= 0) angles = load_tile_now<kItems>(angles_of(p, row, lane));
+    }
 
     // The same in two steps, of which the first needs few registers until the second.
     __device__ __forceinline__ void ask(const Params& p, const FinishedRow& row, int lane,
@@ -148,20 +163,25 @@ struct Finish {
     }
   };
 
-  // `sum` is the row's sum of squares. Every lane of the row calls it.
-  template <Together kLanesAre = Together::kGroup>
-  __device__ __forceinline__ static void store(const Params& p, int64_t slot,
-                                               const Constants& constants, const Tile<kItems>& x,
-                                               float sum, int lane, Site at = Site::here()) {
+  // A lane's dims as they are stored. `sum` is the row's sum of squares.
+  __device__ __forceinline__ static Tile<kItems> finished(const Params& p,
+                                                          const Constants& constants,
+                                                          const Tile<kItems>& x, float sum,
+                                                          int lane, Site at = Site::here()) {
     const bool rotates = Constants::rotated(lane) >= 0;
     Tile<kItems> y = normalise(x, inverse_rms<kDims>(sum, p.eps), constants.weight);
     if (rotates) y = rotate(y, constants.angles);
-    if constexpr (Layout::kIsLatent) {
-      if (!rotates) y = round_through<bfloat16>(y);
-    } else {
-      y = hadamard(y, lane, at);
-    }
-    store_row<Layout, Rules, kLanesAre>(p.cache, slot, lane, y, at);
+    if constexpr (Layout::kIsLatent) return rotates ? y : round_through<bfloat16>(y);
+    return hadamard(y, lane, at);
+  }
+
+  // Every lane of a row that the cache holds calls it.
+  template <Together kLanesAre = Together::kGroup>
+  __device__ __forceinline__ static void store(const Params& p, const Place& place,
+                                               const Constants& constants, const Tile<kItems>& x,
+                                               float sum, int lane, Site at = Site::here()) {
+    const Tile<kItems> y = finished(p, constants, x, sum, lane, at);
+    store_row_at<Layout, Rules, kLanesAre>(place, lane, y, at);
   }
 };
 
@@ -199,19 +219,21 @@ struct BlockFinish {
   }
 
   template <Together kLanesAre = Together::kGroup>
-  __device__ __forceinline__ static void run(const typename Finish::Params& p, int64_t slot,
+  __device__ __forceinline__ static void run(const typename Finish::Params& p,
+                                             const typename Finish::Place& place,
                                              const typename Finish::Constants& constants,
                                              const Tile<kItems>& x, int lane, Shared& shared,
                                              Site at = Site::here()) {
     const float sum = row_sum_of(x, lane, shared, at);
     if (lane < kLanes) {
-      Finish::template store<kLanesAre>(p, slot, constants, x, sum, lane, at);
+      Finish::template store<kLanesAre>(p, place, constants, x, sum, lane, at);
     }
   }
 
   // Of a row that lies where all its lanes see it: each group of them adds up the whole of it,
   // which takes less time than a barrier. Only the row's lanes call it.
-  __device__ __forceinline__ static void run_seen(const typename Finish::Params& p, int64_t slot,
+  __device__ __forceinline__ static void run_seen(const typename Finish::Params& p,
+                                                  const typename Finish::Place& place,
                                                   const typename Finish::Constants& constants,
                                                   const Vec<float, kItems>* row, int lane,
                                                   Site at = Site::here()) {
@@ -221,8 +243,49 @@ struct BlockFinish {
       const Tile<kItems> part = widen(row[g * kGroupSize + lane % kGroupSize]);
       sums.values[g] = row_sum<kGroupSize>(sum_of_squares(part), at);
     }
-    Finish::template store<Finish::kTogether>(p, slot, constants, widen(row[lane]), tree_of(sums),
+    Finish::template store<Finish::kTogether>(p, place, constants, widen(row[lane]), tree_of(sums),
                                               lane, at);
+  }
+
+  // A row on its way from the lanes that pooled it to those that finish it, in shared memory. After
+  // kGroups fours of dims there is room for one, so that lanes which read that many side by side
+  // meet in no bank.
+  struct HandedRow {
+    static constexpr unsigned kStep = kGroups > 1 ? kGroups + 1 : 1;
+    Vec<float, kItems> fours[kLanes / kGroups * kStep];
+
+    template <int kTile>
+    __device__ __forceinline__ void put(unsigned channel, const Tile<kTile>& tile) {
+      static_assert(kItems % kTile == 0);
+      store_tile(&fours[place_of(channel / kItems)].values[0] + channel % kItems, tile);
+    }
+    __device__ __forceinline__ Tile<kItems> four(unsigned number) const {
+      return widen(fours[place_of(number)]);
+    }
+    // Of all its squares, in every lane of a group.
+    __device__ __forceinline__ float sum(unsigned lane, Site at) const {
+      const Vec<float, kItems>* own = fours + lane % kGroupSize * kStep;
+      Tile<kItems * kGroups> part;
+#pragma unroll
+      for (int i = 0; i < kItems * kGroups; ++i) {
+        part.values[i] = own[i / kItems].values[i % kItems];
+      }
+      return row_sum<kGroupSize>(sum_of_squares(part), at);
+    }
+
+   private:
+    __device__ __forceinline__ static unsigned place_of(unsigned four) {
+      return four / kGroups * kStep + four % kGroups;
+    }
+  };
+  // Each group of lanes adds up the whole of it, as above. Only the row's lanes call it.
+  __device__ __forceinline__ static void run_handed(const typename Finish::Params& p,
+                                                    const typename Finish::Place& place,
+                                                    const typename Finish::Constants& constants,
+                                                    const HandedRow& row, int lane,
+                                                    Site at = Site::here()) {
+    Finish::template store<Finish::kTogether>(p, place, constants, row.four(lane),
+                                              row.sum(lane, at), lane, at);
   }
 
   // Of a row [kDims] that the launch before this one pooled. That one lets this launch begin after
@@ -234,10 +297,10 @@ struct BlockFinish {
     allow_next_launch();
     typename Finish::Constants constants;
     if (lane < kLanes) constants.load(p, row, lane);
-    const int64_t slot = row.slot_of(p.cache);
+    const typename Finish::Place place = Finish::place_of(p, row, lane);
     wait_for_previous_launch();
-    if (lane >= kLanes || slot < 0 || !is_pooled) return;
-    run_seen(p, slot, constants, reinterpret_cast<const Vec<float, kItems>*>(pooled), lane);
+    if (lane >= kLanes || !place.is_held || !is_pooled) return;
+    run_seen(p, place, constants, reinterpret_cast<const Vec<float, kItems>*>(pooled), lane);
   }
 };
 

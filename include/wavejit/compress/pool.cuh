@@ -26,27 +26,57 @@ struct Candidates {
   }
 };
 
-template <int kWindow, int kTile>
-__device__ __forceinline__ Tile<kTile> softmax_pool(const Candidates<kWindow, kTile>& window) {
-  Tile<kTile> out;
-#pragma unroll
-  for (int channel = 0; channel < kTile; ++channel) {
-    float top = kLowestScore;
-#pragma unroll
-    for (int i = 0; i < kWindow; ++i) {
-      top = platform::maximum_or_nan(top, window.scores[i].values[channel]);
-    }
-    float weights = 0.0f;
-    float sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kWindow; ++i) {
-      const float weight = softmax_weight(window.scores[i].values[channel] - top);
-      weights = weights + weight;
-      sum = fused_multiply_add(weight, window.values[i].values[channel], sum);
-    }
+// What a channel's candidates come to before the division.
+struct PooledSums {
+  float top, weights, values;
+
+  // Neither a NaN, an infinity nor next to 0, and so all but a few: one branch for all of a lane's.
+  __device__ __forceinline__ bool are_ordinary() const {
+    const float size = __builtin_fabsf(values);
+    return (weights >= 1.0f) & (size >= 0x1p-80f) & (size <= 0x1.fffffep+127f);
+  }
+  __device__ __forceinline__ float mean() const {
     // Without a weight of 1 the top is no score: nothing but -inf was there, or +inf or NaN was.
     const float none = top == kLowestScore ? 0.0f : bit_cast<float>(0x7fc00000u);
-    out.values[channel] = weights < 1.0f ? none : canonical_nan(sum / weights);
+    return weights < 1.0f ? none : canonical_nan(values / weights);
+  }
+};
+
+template <int kWindow, int kTile>
+__device__ __forceinline__ PooledSums pooled_sums(const Candidates<kWindow, kTile>& window,
+                                                  int channel) {
+  PooledSums sums{kLowestScore, 0.0f, 0.0f};
+#pragma unroll
+  for (int i = 0; i < kWindow; ++i) {
+    sums.top = platform::maximum_or_nan(sums.top, window.scores[i].values[channel]);
+  }
+#pragma unroll
+  for (int i = 0; i < kWindow; ++i) {
+    const float weight = softmax_weight(window.scores[i].values[channel] - sums.top);
+    sums.weights = sums.weights + weight;
+    sums.values = fused_multiply_add(weight, window.values[i].values[channel], sums.values);
+  }
+  return sums;
+}
+
+template <int kWindow, int kTile>
+__device__ __forceinline__ Tile<kTile> softmax_pool(const Candidates<kWindow, kTile>& window) {
+  PooledSums sums[kTile];
+  bool are_ordinary = platform::kReciprocalProven;
+#pragma unroll
+  for (int k = 0; k < kTile; ++k) {
+    sums[k] = pooled_sums(window, k);
+    are_ordinary &= sums[k].are_ordinary();
+  }
+  Tile<kTile> out;
+  if (__builtin_expect(are_ordinary, true)) {
+#pragma unroll
+    for (int k = 0; k < kTile; ++k) {
+      out.values[k] = ordinary_quotient(sums[k].values, sums[k].weights);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < kTile; ++k) out.values[k] = sums[k].mean();
   }
   return out;
 }

@@ -92,6 +92,12 @@ __device__ __forceinline__ Tile<kSize> load_tile_once(const T* address) {
   return widen(load_once(reinterpret_cast<const Vec<T, kSize>*>(address)));
 }
 
+// Read by many, by nobody written meanwhile, and on its way from here on.
+template <int kSize, class T>
+__device__ __forceinline__ Tile<kSize> load_tile_now(const T* address) {
+  return widen(load_now(reinterpret_cast<const Vec<T, kSize>*>(address)));
+}
+
 template <class T, int kSize>
 __device__ __forceinline__ void store_tile(T* address, Tile<kSize> tile) {
   *reinterpret_cast<Vec<T, kSize>*>(address) = narrow<T>(tile);

@@ -43,7 +43,13 @@ __device__ __forceinline__ float lane_amax(const Tile<kItems>& tile) {
 // And in the group of kLanes lanes.
 template <int kLanes, Together kWho = Together::kGroup, int kItems>
 __device__ __forceinline__ float group_amax(const Tile<kItems>& tile, Site at = Site::here()) {
-  return reduce<Larger, kLanes, 1, kWho>(lane_amax(tile), at);
+  const float top = lane_amax(tile);
+  if constexpr (platform::kHasWaveMaximum && kWho == Together::kWave &&
+                2 * kLanes >= arch::kWaveSize) {
+    return bit_cast<float>(platform::largest_word<kLanes>(bit_cast<uint32_t>(top)));  // not below 0
+  } else {
+    return reduce<Larger, kLanes, 1, kWho>(top, at);
+  }
 }
 
 // The same where a NaN among the values wins. On machines that compare so in one instruction

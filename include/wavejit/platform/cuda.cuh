@@ -175,6 +175,24 @@ __device__ __forceinline__ uint32_t group_sum(uint32_t value) {
   return value;
 #endif
 }
+// The largest word of the kLanes lanes side by side that hold this one, in an instruction for each
+// of their groups in a wave; all of the wave that have not left the kernel call it.
+inline constexpr bool kHasWaveMaximum = __CUDA_ARCH__ >= 800;
+template <int kLanes>
+__device__ __forceinline__ uint32_t largest_word(uint32_t value) {
+#if __CUDA_ARCH__ >= 800
+  const unsigned group = lane_id() / kLanes;
+  uint32_t largest = 0;
+#pragma unroll
+  for (unsigned g = 0; g < arch::kWaveSize / kLanes; ++g) {
+    const uint32_t found = __reduce_max_sync(~0u, group == g ? value : 0);
+    largest = group == g ? found : largest;
+  }
+  return largest;
+#else
+  return value;
+#endif
+}
 // Into [0, 1]; no NaN.
 __device__ __forceinline__ float saturate(float value) { return __saturatef(value); }
 inline constexpr bool kNanIsQuick = __CUDA_ARCH__ >= 800;

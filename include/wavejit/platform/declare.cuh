@@ -66,6 +66,9 @@ float opaque(float value);
 uint32_t push_larger(uint32_t bits, float a, float b);
 inline constexpr bool kHasGroupSum = false;
 uint32_t group_sum(uint32_t value);
+inline constexpr bool kHasWaveMaximum = false;
+template <int kLanes>
+uint32_t largest_word(uint32_t value);
 void fence_device();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
 uint64_t fetch_add(uint64_t* address, uint64_t value);

@@ -159,6 +159,11 @@ __device__ __forceinline__ uint32_t push_larger(uint32_t bits, float a, float b)
 }
 inline constexpr bool kHasGroupSum = false;
 __device__ __forceinline__ uint32_t group_sum(uint32_t value) { return value; }
+inline constexpr bool kHasWaveMaximum = false;
+template <int kLanes>
+__device__ __forceinline__ uint32_t largest_word(uint32_t value) {
+  return value;
+}
 // Into [0, 1]; no NaN.
 __device__ __forceinline__ float saturate(float value) {
   return __builtin_amdgcn_fmed3f(value, 0.0f, 1.0f);

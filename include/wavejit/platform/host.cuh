@@ -91,6 +91,11 @@ inline uint32_t push_larger(uint32_t bits, float a, float b) {
 }
 inline constexpr bool kHasGroupSum = false;
 inline uint32_t group_sum(uint32_t value) { return value; }
+inline constexpr bool kHasWaveMaximum = false;
+template <int kLanes>
+inline uint32_t largest_word(uint32_t value) {
+  return value;
+}
 // Into [0, 1]; no NaN.
 inline float saturate(float value) { return value > 1.0f ? 1.0f : value > 0.0f ? value : 0.0f; }
 inline constexpr bool kNanIsQuick = true;
