@@ -221,9 +221,9 @@ struct C4 {
   }
 
   // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
-  // returns true. Call it after lane.ask(); kAllowsNext: it allows the next launch. `ask` is called
+  // returns true. Call it after lane.ask(); it allows the next launch. `ask` is called
   // of a request that ends a group, once what it waits for is on its way.
-  template <bool kBiasFirst = true, bool kAllowsNext = true, int kTile, class Ask>
+  template <bool kBiasFirst = true, int kTile, class Ask>
   __device__ __forceinline__ static bool decode(StepLane<kTile>& lane, const DecodePlan& plan,
                                                 Tile<kTile>& pooled, const Ask& ask) {
     const Request request(plan);
@@ -234,13 +234,13 @@ struct C4 {
         load_window(window, lane, request, writes);
         ask();
       }
-      if (kAllowsNext) allow_next_launch();
+      allow_next_launch();
       if (writes) lane.save(lane.row(request.row));
       if (!compresses) return false;
     } else {
       State* const pages[2] = {lane.page(request.pages[0]), lane.page(request.pages[1])};
       load_usual_window(window, lane, {pages[0], pages[1]});
-      if (kAllowsNext) allow_next_launch();
+      allow_next_launch();
       ask();
       lane.save(pages[1] + (kRatio - 1) * kRowWidth);
     }
