@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,29 +27,15 @@ def _normal(*shape: int) -> Any:
     return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
 
 
-def _in_turn(*calls: Callable[[], object]) -> Callable[[], object]:
-    """One of the calls each time, the first first."""
-    turns = itertools.cycle(calls)
-    return lambda: next(turns)()
-
-
 def q_norm_rope(tokens: int, heads: int, dim: int, peer: Any) -> Row:
-    """Queries normalised and rotated into another tensor.
-
-    Where that lies beside the queries changes a row that fits into L2 by up to 5 %, so both
-    candidates write to both tensors, in turn.
-    """
+    """Queries normalised and rotated into another tensor."""
     q, (table, positions) = _normal(tokens, heads, dim), _table(tokens)
     out, other = torch.zeros_like(q), torch.zeros_like(q)
-
-    def ours(to: Any) -> Callable[[], object]:
-        return lambda: wavejit.q_norm_rope(q, table, positions, eps=EPS, out=to)
-
-    theirs = [peer.q_norm_rope(q, to, EPS, table, positions) for to in (other, out) if peer]
+    theirs = peer and peer.q_norm_rope(q, other, EPS, table, positions)
     return Row(
         f"q norm+rope D={dim}, {tokens} tokens x {heads}",
-        _in_turn(ours(out), ours(other)),
-        _in_turn(*theirs) if theirs else None,
+        lambda: wavejit.q_norm_rope(q, table, positions, eps=EPS, out=out),
+        theirs or None,
         2 * q.numel() * BF16,
         (out, other),
         A_STEP,

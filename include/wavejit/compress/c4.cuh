@@ -140,9 +140,11 @@ struct C4 {
       return static_cast<uint32_t>(count < kMost ? count : kMost);
     }
 
-    template <bool kBiasToo>
+    // kBiasNow: ape before all that follows, and not where the compiler wants it.
+    template <bool kBiasToo, bool kBiasNow = true>
     __device__ __forceinline__ void ask() {
-      if (kBiasToo) bias.load_now(ape);
+      if (kBiasToo && kBiasNow) bias.load_now(ape);
+      if (kBiasToo && !kBiasNow) bias.load(ape);
 #pragma unroll
       for (int k = 0; k < 4; ++k) own.blocks[k] = load_tile_once<kTile>(input + k * kHeadDim);
     }
