@@ -185,7 +185,7 @@ struct C128 {
   }
 
   // A request's row, which one block writes whole: pieces written by many blocks at many times cost
-  // memory a tenth of its rate. Loaded before the window, stored once its loads are on their way.
+  // memory a tenth of its rate. Loaded beside the window, stored once its loads are on their way.
   template <int kLanes>
   struct OwnRow {
     static constexpr int kItems = 4;

@@ -223,8 +223,8 @@ struct C4 {
   }
 
   // Saves the request's row and, if it ends a group, pools the lane's channels into `pooled` and
-  // returns true. Call it after lane.ask(); it allows the next launch. `ask` is called
-  // of a request that ends a group, once what it waits for is on its way.
+  // returns true. Call it after lane.ask(); it allows the next launch. `ask` is called of a request
+  // that ends a group, once what it waits for is on its way.
   template <bool kBiasFirst = true, int kTile, class Ask>
   __device__ __forceinline__ static bool decode(StepLane<kTile>& lane, const DecodePlan& plan,
                                                 Tile<kTile>& pooled, const Ask& ask) {

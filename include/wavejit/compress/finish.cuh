@@ -37,7 +37,7 @@ struct FinishedRow {
   int64_t position = 0;  // one that the table has
   bool is_wanted = false;
 
-  // The slot, or -1: nothing is stored.
+  // What the location says, which the cache may not hold, or -1.
   __device__ __forceinline__ int64_t slot() const { return is_wanted ? loc.value() : -1; }
 };
 

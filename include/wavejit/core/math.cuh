@@ -52,8 +52,8 @@ __device__ __forceinline__ float divided_by(float x) {
   return fused_multiply_add(fused_multiply_add(-kBy, quotient, x), kInverse, quotient);
 }
 
-// x / y to nearest, for |x| from 2^-80 on and y from 1 to 2^20, without the branch of a division:
-// its steps for ordinary numbers. Tried with every fraction of y (tests/cpp).
+// x / y to nearest, for |x| from 2^-80 to the largest number and y from 1 to 2^20, without the
+// branch of a division: its steps for ordinary numbers. Tried with every fraction of y (tests/cpp).
 __device__ __forceinline__ float ordinary_quotient(float x, float y) {
   const float inverse = reciprocal(y);
   const float quotient = x * inverse;

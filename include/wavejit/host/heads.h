@@ -46,6 +46,10 @@ NearHeads<Near> near_heads(const Heads<Element>& given, const char* name, const 
   const int64_t head_stride = heads > 1 ? given.head_stride / kItems : 0;
   const int64_t last = (tokens - 1) * token_stride + (heads - 1) * head_stride;
   const int64_t extent = last + shape.dim / kItems;
+  if (token_stride < 0 || head_stride < 0) {
+    fail("ValueError", "%s: expected strides from 0 on, got [%lld, %lld, 1]", name,
+         static_cast<long long>(given.token_stride), static_cast<long long>(given.head_stride));
+  }
   if (extent > int64_t{1} << 32) {
     fail("ValueError", "%s: expected heads within 64 GiB, got %lld bytes: split the batch", name,
          static_cast<long long>(extent * 16));
