@@ -16,7 +16,7 @@ from wavejit.jit import api
 from wavejit.jit import arch as archs
 from wavejit.jit.lookup import compilers, look
 from wavejit.jit.render import TEMPLATES
-from wavejit.ops import modules
+from wavejit.ops import modules, q_norm_rope
 from wavejit.resources import Resources, resources
 
 sys.path.insert(0, str(Path(__file__).parent / "jit"))
@@ -69,6 +69,14 @@ def test_nvidia_kernels(arch: str, spec: Any) -> None:
         assert kernel.scratch <= 64, kernel  # what calls save; nothing is spilled
         assert kernel.shared <= LIMIT, kernel
         assert 8 <= kernel.registers <= 128, kernel
+
+
+@pytest.mark.parametrize("arch", [*AMD[:1], *NVIDIA])
+@pytest.mark.parametrize("dim", q_norm_rope.DIMS)
+def test_queries_of_every_head_dim_stay_in_registers(arch: str, dim: int) -> None:
+    """Not only those that a model serves: 192 dims are three pieces of a head a lane."""
+    for kernel in resources(library_of(arch, q_norm_rope.spec("bfloat16", dim))):
+        assert (kernel.scratch, kernel.spills) == (0, 0), kernel
 
 
 def test_as_the_compiler_says(tmp_path: Path) -> None:

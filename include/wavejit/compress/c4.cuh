@@ -160,7 +160,8 @@ struct C4 {
     }
   };
 
-  // What a plan's row says, each number as one without a sign: a negative one is beyond each limit.
+  // What a plan's row says, each number as one without a sign: a negative one is beyond each limit
+  // of a state of fewer than 2^29 pages, which take 1 TiB or more.
   struct Request {
     uint32_t length, row, pages[2];
 
