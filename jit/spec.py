@@ -24,6 +24,7 @@ class Arch:
     vector_bytes: int
     max_threads: int
     programmatic_launch: bool
+    cluster_blocks: int
     flags: tuple[str, ...]
 
     @property

@@ -39,8 +39,8 @@ def store_spec(
 def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     """Where the blocks of an entry hand over: fp32 [plan rows, head_dim] and int32 [plan rows].
 
-    Kept with the plan, for all layers that use it one after another; the counts are 0 between
-    launches.
+    Kept with the plan, for all layers that use it one after another. Between launches the counts of
+    a step are 0 and its places wait, with all bits set (include/wavejit/core/arrival.cuh).
     """
     import torch
 
@@ -49,7 +49,8 @@ def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     if room is None:
         rows = plan.plan_d if plan.is_decode else plan.plan_c
         count, device = rows.shape[0], rows.device
-        pooled = torch.empty((count, head_dim), dtype=torch.float32, device=device)
+        waiting = torch.full((count, head_dim), -1, dtype=torch.int32, device=device)
+        pooled = waiting.view(torch.float32)
         arrived = torch.zeros(count, dtype=torch.int32, device=device)
         room = rooms[head_dim] = (pooled, arrived)
     return room

@@ -65,7 +65,7 @@ def compress_store(
     rows = (plan.bound,) if plan.is_decode else plan.bound
     last = () if ratio == 4 else finishing.room_of(plan, head_dim)
     if not plan.is_decode:
-        last = (*last[:1], plan.wide)
+        last = (*last, plan.wide)
     first, second = cache if isinstance(cache, tuple) else (cache, None)
     given = kv_buffer, kv_input, ape, *rows, norm_weight, eps, angles, out_loc
     try:

@@ -45,6 +45,7 @@ def test_a_table_is_complete_and_sane(name: str) -> None:
         and row.max_threads == 1024
     )
     assert row.programmatic_launch == (name in ("sm_90", "sm_100", "sm_120"))
+    assert row.programmatic_launch == (row.cluster_blocks >= 8)
     assert (len(row.flags) > 0) == row.is_gpu
     assert not row.is_gpu or name.split("_")[-1].removeprefix("gfx") in " ".join(row.flags)
 

@@ -152,8 +152,8 @@ for _ratio in (4, 128):
                 (f"{_prefix}_step*", "location"): (1, 1, 128),
             },
         )
-        _pools = f"{_prefix}_pool_chunk" if _fused and _ratio == 128 else f"{_prefix}_chunk"
-        _writes = f"{_prefix}_rows_chunk" if _ratio == 128 else f"{_prefix}_write"
+        _pools = f"{_prefix}_chunk"
+        _writes = f"{_prefix}_write"
         _chunk: Expected = {(_pools, "location"): (1, 1, 128)}
         if _fused:
             _chunk[_pools, "positions"] = (1, 4, _last)

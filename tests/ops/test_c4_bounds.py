@@ -229,6 +229,15 @@ def test_every_edge_of_a_prefill_row(device: str, wide: bool) -> None:
     check_defined(device, P, 10, plan, len(rows))
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_input_of_more_rows_than_16_bits_name(device: str, wide: bool) -> None:
+    """What lies above a row's number in a narrow plan is no part of it, in a wide one it is."""
+    rows = [(8, where, 0, 1) for where in (7, 65535, 1 << 16 | 6, 1 << 16 | 9, 1 << 24 | 6)]
+    empty = torch.empty(0, 8, dtype=torch.uint8)
+    plan = PrefillPlan(4, plan_loop.as_plan(np.array(rows, C_ROW)), empty, wide)
+    check_defined(device, P, (1 << 16) + 20, plan, len(rows))
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 @pytest.mark.parametrize("pages", [0, 1])
 def test_empty_everything(device: str, rows: int, pages: int) -> None:

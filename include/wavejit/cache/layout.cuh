@@ -58,13 +58,15 @@ struct CachePages {
   int64_t rope_stride;  // bytes
   int64_t capacity;     // slots
 
-  __device__ __forceinline__ bool holds(int64_t loc) const { return loc >= 0 && loc < capacity; }
+  __device__ __forceinline__ bool holds(int64_t loc) const {
+    return static_cast<uint64_t>(loc) < static_cast<uint64_t>(capacity);
+  }
 
   // Only of a location that the cache holds. The page size is a constant: no division remains.
   __device__ __forceinline__ CacheSlot slot(int64_t loc) const {
     constexpr uint64_t kSize = static_cast<uint64_t>(Layout::kPageSize);
     const uint64_t place = static_cast<uint64_t>(loc);
-    const int64_t page = static_cast<int64_t>(place / kSize);
+    const uint32_t page = static_cast<uint32_t>(place / kSize);
     return {pages + page * page_stride, static_cast<int64_t>(place % kSize)};
   }
 

@@ -50,7 +50,21 @@ void prefill_arguments(host::Arguments& arguments, host::OnDevice& device, host:
   w.rows = pages.value * kRatio;
   p.entries = entries.value;
   w.entries = writes.value;
-  w.behind_prefill = p.entries > 0;
+  w.wait = p.entries > 0 ? RingWriteWait::kBeforeEnd : RingWriteWait::kFirst;
+}
+
+// wide, the last argument of a c4 chunk, and what follows from it and the input for every entry.
+// A chunk of fewer channels than `early_channels` lets the ring write begin at once.
+template <class Compressor, class Write>
+void wide_argument(host::Arguments& arguments, typename Compressor::PrefillParams& p, Write& w,
+                   int64_t early_channels) {
+  const int64_t row_bytes =
+      p.input_stride * static_cast<int64_t>(sizeof(typename Compressor::Input));
+  p.wide = arguments.integer("wide") != 0;
+  p.row_bytes = static_cast<uint32_t>(row_bytes);
+  p.plain_rows = Compressor::plain_rows(p.input_rows, row_bytes, p.wide);
+  p.lets_write_store = p.entries * Compressor::kHeadDim >= early_channels;
+  if (p.entries > 0 && !p.lets_write_store) w.wait = RingWriteWait::kBeforeStores;
 }
 
 }  // namespace wavejit

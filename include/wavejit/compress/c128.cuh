@@ -62,6 +62,7 @@ struct C128 {
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
     __device__ __forceinline__ static bool is_first() { return block_x() % kBlocks == 0; }
+    __device__ __forceinline__ static bool is_last() { return block_x() % kBlocks == kBlocks - 1; }
   };
 
   template <int kTile>
@@ -221,17 +222,21 @@ struct C128 {
     Bias<Share::kTile> bias;
 
     __device__ __forceinline__ void load(const DecodeParams& p, const Share& share) {
-      if (share.is_first()) own.load(p, share.entry, static_cast<int>(thread_x()));
+      if (share.is_last()) own.load(p, share.entry, static_cast<int>(thread_x()));
       bias.load(p.ape, share);
     }
   };
-  template <class Share>
+  // `ask` is called of a request that ends a group, once its window is on its way.
+  template <class Share, class Ask>
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
                                                 const Share& share, const Early<Share>& early,
-                                                typename Share::Groups& groups) {
+                                                typename Share::Groups& groups, const Ask& ask) {
     Window<Share::kTile> window;
-    if (step.page >= 0) load_window(window, p, step, share);
-    if (share.is_first() && step.write_loc >= 0) {
+    if (step.page >= 0) {
+      load_window(window, p, step, share);
+      ask();
+    }
+    if (share.is_last() && step.write_loc >= 0) {
       early.own.store(p, step.write_loc, static_cast<int>(thread_x()));
     }
     if (step.page >= 0) pool(window, early.bias, share, groups);
@@ -239,10 +244,10 @@ struct C128 {
 
   // Pools the slice into `groups` if the request ends a group; `saves`: this block writes its row.
   // kBiasFirst: without waiting for ape behind the window, for more registers.
-  template <bool kBiasFirst = true, class Share>
+  template <bool kBiasFirst = true, class Share, class Ask>
   __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
                                                 const Share& share, bool saves,
-                                                typename Share::Groups& groups) {
+                                                typename Share::Groups& groups, const Ask& ask) {
     OwnRow<Share::kThreads> own;
     const int lane = static_cast<int>(thread_x());
     saves = saves && step.write_loc >= 0;  // the same in every lane
@@ -253,6 +258,7 @@ struct C128 {
     if (step.page >= 0) {
       if (kBiasFirst) bias.load(p.ape, share);
       load_window(window, p, step, share);
+      ask();
     }
     if (!kOwnFirst && saves) own.load(p, share.entry, lane);
     if (saves) own.store(p, step.write_loc, lane);
@@ -308,15 +314,16 @@ struct C128 {
     }
   };
 
-  // Pools the slice of a valid row into `groups`.
-  template <class Share>
+  // Pools the slice of a valid row into `groups`. `ask` is called once the window is on its way.
+  template <class Share, class Ask>
   __device__ __forceinline__ static void prefill(const PrefillParams& p, const Chunk& chunk,
-                                                 const Share& share,
-                                                 typename Share::Groups& groups) {
+                                                 const Share& share, typename Share::Groups& groups,
+                                                 const Ask& ask) {
     Window<kPrefillTile> window;
     load_window(window, p, chunk.page, chunk.last_row, chunk.from_ring, share);
     Bias<Share::kTile> bias;
     bias.load(p.ape, share);
+    ask();
     pool(window, bias, share, groups);
   }
 };

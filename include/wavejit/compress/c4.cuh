@@ -4,6 +4,7 @@
 #include <wavejit/compress/plan.cuh>
 #include <wavejit/compress/pool.cuh>
 #include <wavejit/compress/report.cuh>
+#include <wavejit/core/warp.cuh>
 
 namespace wavejit {
 
@@ -36,7 +37,16 @@ struct C4 {
     int64_t entries;
     int64_t pages;
     int32_t wide;
+    int32_t lets_write_store;  // the ring write behind it may store before this launch ends
+    uint32_t row_bytes;        // of the input, from one row to the next
+    uint32_t plain_rows;       // of the input: a `where` below it says that row and nothing else
   };
+
+  // Of so many rows, row_bytes apart; none where 32 bits do not hold that.
+  static constexpr uint32_t plain_rows(int64_t rows, int64_t row_bytes, bool wide) {
+    const int64_t most = int64_t{1} << (wide ? kWideRaggedBits : kRaggedBits);
+    return row_bytes >> 32 != 0 ? 0 : static_cast<uint32_t>(rows < most ? rows : most);
+  }
 
   // The lane's channels of candidate i in a row that starts at `row`: its value and its score.
   template <class T>
@@ -252,12 +262,35 @@ struct C4 {
     return true;
   }
 
-  // The window of an entry that reaches into the ring or starts its request. False: a row, a page
-  // or the plan's numbers point outside a tensor.
+  // Whether nothing of the entry's window lies in the ring and all of it in the input: nearly every
+  // entry's. A length of 2^31 or more is none of them, so that kInvalidRow is not.
+  __device__ __forceinline__ static bool is_usual(const PrefillParams& p,
+                                                  const CompressPlan& plan) {
+    return (static_cast<int32_t>(plan.seq_len) > kRatio) & (plan.where >= kWindow - 1) &
+           (plan.where < p.plain_rows);
+  }
+  // Sixteen independent loads and no branch.
+  template <int kTile>
+  __device__ __forceinline__ static void load_usual_window(Window<kTile>& window,
+                                                           const PrefillParams& p,
+                                                           const CompressPlan& plan, int channel) {
+    const auto bytes = reinterpret_cast<const char*>(p.input + channel);
+#pragma unroll
+    for (int i = 0; i < kWindow; ++i) {
+      const char* row = bytes + uint64_t{plan.where - (kWindow - 1 - i)} * p.row_bytes;
+      load_from_input(window, i, reinterpret_cast<const Input*>(row), 0);
+    }
+  }
+
+  // The window of any other. False: it is invalid, or a row, a page or the plan's numbers point
+  // outside a tensor.
   template <int kTile>
   __device__ __forceinline__ static bool load_border(Window<kTile>& window, const PrefillParams& p,
                                                      const CompressPlan& plan, int64_t last_row,
-                                                     int from_ring, bool has_overlap, int channel) {
+                                                     int channel) {
+    if (plan.seq_len == kInvalidRow) return false;
+    const int from_ring = static_cast<int>(buffer_len_of(plan, p.wide));
+    const bool has_overlap = plan.seq_len > kRatio;
     const int first = has_overlap ? 0 : kRatio;
     const int first_input = from_ring > first ? from_ring : first;
     const bool needs_page_0 = has_overlap && from_ring > 0;
@@ -282,29 +315,39 @@ struct C4 {
     return true;
   }
 
+  // What reads nothing of the ring may let the next launch begin, which writes it. One of a block's
+  // lanes speaks for all of them. True also of what names no row of the input.
+  __device__ __forceinline__ static bool reads_ring(const PrefillParams& p,
+                                                    const CompressPlan& plan) {
+    return plan.where >= p.plain_rows;
+  }
+  // The same of any of the kRows rows of block `block`; every lane of a group calls it.
+  template <int kRows>
+  __device__ __forceinline__ static bool read_ring(const PrefillParams& p, int64_t block,
+                                                   Site at = Site::here()) {
+    const int64_t row = block * kRows + lane_in_group() % kRows;
+    CompressPlan other{};
+    if (row < p.entries) other.where = load_now(&p.plan[row].where);
+    return ballot<kGroupSize>(reads_ring(p, other), at) != 0;
+  }
+
   // Pools the lane's channels of a plan row. False: the row is invalid or points outside a tensor.
-  template <int kTile>
+  // `ask` is called of another with its last row's number, once its window is on its way.
+  template <int kTile, class Ask>
   __device__ __forceinline__ static bool prefill(const PrefillParams& p, const CompressPlan& plan,
-                                                 int channel, Tile<kTile>& pooled) {
-    if (plan.seq_len == kInvalidRow) return false;
-    const int64_t last_row = ragged_id_of(plan, p.wide);
-    const int from_ring = static_cast<int>(buffer_len_of(plan, p.wide));
-    const bool has_overlap = plan.seq_len > kRatio;
+                                                 int channel, Tile<kTile>& pooled, const Ask& ask) {
     Window<kTile> window;
-    if (has_overlap && from_ring == 0 && last_row >= kWindow - 1 && last_row < p.input_rows) {
-      // Nearly every entry: sixteen independent loads and no branch.
-      const Input* row = p.input + (last_row - (kWindow - 1)) * p.input_stride;
-#pragma unroll
-      for (int i = 0; i < kWindow; ++i) {
-        load_from_input(window, i, row, channel);
-        row += p.input_stride;
-      }
-    } else if (!load_border(window, p, plan, last_row, from_ring, has_overlap, channel)) {
-      return false;
+    if (__builtin_expect(is_usual(p, plan), true)) {
+      load_usual_window(window, p, plan, channel);
+      ask(plan.where);
+    } else {
+      const uint32_t last_row = ragged_id_of(plan, p.wide);
+      if (!load_border(window, p, plan, last_row, channel)) return false;
+      ask(last_row);
     }
     Bias<kTile> bias;
     bias.load(p.ape + channel);
-    pooled = pool(window, bias, has_overlap);
+    pooled = pool(window, bias, plan.seq_len > kRatio);
     return true;
   }
 };

@@ -34,7 +34,7 @@ struct FinishParams : Reports {
 // Where a plan's row goes. The location is on its way until it is asked for.
 struct FinishedRow {
   FetchedInteger loc{};
-  int64_t position = 0;  // one that the table has
+  uint32_t position = 0;  // one that the table has
   bool is_wanted = false;
 
   // What the location says, which the cache may not hold, or -1.
@@ -62,15 +62,18 @@ struct Finish {
     row.loc = p.out_loc.fetch(index);
     const int64_t position = int64_t{seq_len} - kRatio;
     row.is_wanted = seq_len != kInvalidRow && position >= 0 && position < p.positions;
-    row.position = row.is_wanted ? position : 0;
+    row.position = row.is_wanted ? static_cast<uint32_t>(position) : 0;
     return row;
   }
-  // Of a request that ends a group, whose location has been asked for.
-  __device__ __forceinline__ static FinishedRow located(const Params& p, const DecodePlan& plan,
+  // A length below kRatio, or kInvalidRow, has none that a table has: one of 2^32 takes 1 TiB.
+  __device__ __forceinline__ static bool has_position(const Params& p, uint32_t seq_len) {
+    return seq_len - kRatio < p.positions;
+  }
+  // Of a row whose location has been asked for.
+  __device__ __forceinline__ static FinishedRow located(const Params& p, uint32_t seq_len,
                                                         const FetchedInteger& loc) {
-    const uint32_t position = plan.seq_len - kRatio;
-    const bool is_wanted = position < p.positions;
-    return {loc, is_wanted ? position : 0, is_wanted};
+    const bool is_wanted = has_position(p, seq_len);
+    return {loc, is_wanted ? seq_len - kRatio : 0, is_wanted};
   }
   // Of row `entry` of a plan: a decode step's is that of a request, a chunk's names its token.
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const DecodePlan& plan,
@@ -127,7 +130,8 @@ struct Finish {
     }
     __device__ __forceinline__ static const float* angles_of(const Params& p,
                                                              const FinishedRow& row, int lane) {
-      return p.angles + row.position * kRotated + rotated(lane) * kItems;
+      return p.angles + static_cast<unsigned>(rotated(lane)) * kItems +
+             uint64_t{row.position} * kRotated;
     }
 
     __device__ __forceinline__ void load(const Params& p, const FinishedRow& row, int lane) {
@@ -230,23 +234,6 @@ struct BlockFinish {
     }
   }
 
-  // Of a row that lies where all its lanes see it: each group of them adds up the whole of it,
-  // which takes less time than a barrier. Only the row's lanes call it.
-  __device__ __forceinline__ static void run_seen(const typename Finish::Params& p,
-                                                  const typename Finish::Place& place,
-                                                  const typename Finish::Constants& constants,
-                                                  const Vec<float, kItems>* row, int lane,
-                                                  Site at = Site::here()) {
-    Vec<float, kGroups> sums;
-#pragma unroll
-    for (int g = 0; g < kGroups; ++g) {
-      const Tile<kItems> part = widen(row[g * kGroupSize + lane % kGroupSize]);
-      sums.values[g] = row_sum<kGroupSize>(sum_of_squares(part), at);
-    }
-    Finish::template store<Finish::kTogether>(p, place, constants, widen(row[lane]), tree_of(sums),
-                                              lane, at);
-  }
-
   // A row on its way from the lanes that pooled it to those that finish it, in shared memory. After
   // kGroups fours of dims there is room for one, so that lanes which read that many side by side
   // meet in no bank.
@@ -254,10 +241,13 @@ struct BlockFinish {
     static constexpr unsigned kStep = kGroups > 1 ? kGroups + 1 : 1;
     Vec<float, kItems> fours[kLanes / kGroups * kStep];
 
+    __device__ __forceinline__ float* address(unsigned channel) {
+      return &fours[place_of(channel / kItems)].values[0] + channel % kItems;
+    }
     template <int kTile>
     __device__ __forceinline__ void put(unsigned channel, const Tile<kTile>& tile) {
       static_assert(kItems % kTile == 0);
-      store_tile(&fours[place_of(channel / kItems)].values[0] + channel % kItems, tile);
+      store_tile(address(channel), tile);
     }
     __device__ __forceinline__ Tile<kItems> four(unsigned number) const {
       return widen(fours[place_of(number)]);
@@ -278,7 +268,8 @@ struct BlockFinish {
       return four / kGroups * kStep + four % kGroups;
     }
   };
-  // Each group of lanes adds up the whole of it, as above. Only the row's lanes call it.
+  // Each group of lanes adds up the whole of it, which takes less time than a barrier. Only the
+  // row's lanes call it.
   __device__ __forceinline__ static void run_handed(const typename Finish::Params& p,
                                                     const typename Finish::Place& place,
                                                     const typename Finish::Constants& constants,
@@ -286,21 +277,6 @@ struct BlockFinish {
                                                     Site at = Site::here()) {
     Finish::template store<Finish::kTogether>(p, place, constants, row.four(lane),
                                               row.sum(lane, at), lane, at);
-  }
-
-  // Of a row [kDims] that the launch before this one pooled. That one lets this launch begin after
-  // its own wait, when everything that was launched before has ended: only what it pooled, and what
-  // others read, waits for it. Every lane of the block calls it; `lane` may be beyond the row's.
-  __device__ __forceinline__ static void run_behind(const typename Finish::Params& p,
-                                                    const FinishedRow& row, bool is_pooled,
-                                                    const float* pooled, int lane) {
-    allow_next_launch();
-    typename Finish::Constants constants;
-    if (lane < kLanes) constants.load(p, row, lane);
-    const typename Finish::Place place = Finish::place_of(p, row, lane);
-    wait_for_previous_launch();
-    if (lane >= kLanes || !place.is_held || !is_pooled) return;
-    run_seen(p, place, constants, reinterpret_cast<const Vec<float, kItems>*>(pooled), lane);
   }
 };
 

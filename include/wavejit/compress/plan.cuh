@@ -43,14 +43,16 @@ __device__ __forceinline__ Row load_plan(const Row* rows, int64_t i) {
   return bit_cast<Row>(load_now(reinterpret_cast<const Words*>(rows + i)));
 }
 
+inline constexpr int kRaggedBits = 16, kWideRaggedBits = 24;  // of `where`
+
 __device__ __forceinline__ uint32_t pack_where(uint32_t ragged_id, uint32_t buffer_len, bool wide) {
-  return ragged_id | buffer_len << (wide ? 24 : 16);
+  return ragged_id | buffer_len << (wide ? kWideRaggedBits : kRaggedBits);
 }
 __device__ __forceinline__ uint32_t ragged_id_of(const CompressPlan& plan, bool wide) {
-  return plan.where & (wide ? 0xffffffu : 0xffffu);
+  return plan.where & ((1u << (wide ? kWideRaggedBits : kRaggedBits)) - 1);
 }
 __device__ __forceinline__ uint32_t buffer_len_of(const CompressPlan& plan, bool wide) {
-  return plan.where >> (wide ? 24 : 16);
+  return plan.where >> (wide ? kWideRaggedBits : kRaggedBits);
 }
 
 }  // namespace wavejit

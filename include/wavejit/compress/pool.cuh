@@ -53,7 +53,7 @@ __device__ __forceinline__ PooledSums pooled_sums(const Candidates<kWindow, kTil
 #pragma unroll
   for (int i = 0; i < kWindow; ++i) {
     const float weight = softmax_weight(window.scores[i].values[channel] - sums.top);
-    sums.weights = sums.weights + weight;
+    sums.weights = i == 0 ? weight : sums.weights + weight;  // is no -0
     sums.values = fused_multiply_add(weight, window.values[i].values[channel], sums.values);
   }
   return sums;

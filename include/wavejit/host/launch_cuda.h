@@ -26,6 +26,7 @@ struct CudaLaunchConfig {
 inline constexpr int kClusterDimension = 4;
 inline constexpr int kProgrammaticStreamSerialization = 6;
 inline constexpr int kMaxDynamicSharedBytes = 8;
+inline constexpr int kLargeClustersAllowed = 14;
 inline constexpr int kDefaultSharedBytes = 48 * 1024;
 
 struct CudaDriver {
@@ -130,16 +131,19 @@ inline void load_code(int64_t index) {
   }
 }
 
-[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device, int shared_bytes) {
+[[gnu::cold]] inline void load_kernel(KernelSlot& slot, int device, const Shape& shape) {
   const LoadLock lock;
   void* module = module_on(device, slot.name);
   const CudaDriver& d = cuda_driver;
   const CudaContext context(device);
   void* handle;
   check_cuda(d.function(&handle, module, slot.name), "cuModuleGetFunction", slot.name);
-  if (shared_bytes > kDefaultSharedBytes) {
-    check_cuda(d.set_attribute(handle, kMaxDynamicSharedBytes, shared_bytes), "cuFuncSetAttribute",
-               slot.name);
+  if (shape.shared_bytes > kDefaultSharedBytes) {
+    check_cuda(d.set_attribute(handle, kMaxDynamicSharedBytes, shape.shared_bytes),
+               "cuFuncSetAttribute", slot.name);
+  }
+  if (shape.cluster > kMaxClusterBlocks) {
+    check_cuda(d.set_attribute(handle, kLargeClustersAllowed, 1), "cuFuncSetAttribute", slot.name);
   }
   __atomic_store_n(&slot.handles[device], handle, __ATOMIC_RELEASE);
 }
@@ -150,7 +154,7 @@ void launch(Kernel<Params> kernel, const Shape& shape, const Params& params) {
   if (!worth_launching(slot.name, shape)) return;
   const int device = checked_device(shape.device.id);
   if (!__atomic_load_n(&slot.handles[device], __ATOMIC_ACQUIRE)) {
-    load_kernel(slot, device, shape.shared_bytes);
+    load_kernel(slot, device, shape);
   }
   const CudaContext context(device);
   CudaLaunchAttribute attributes[2];

@@ -9,11 +9,9 @@
 
 namespace wavejit {
 
-#if defined(WAVEJIT_TARGET_CUDA)
-inline constexpr int kMaxClusterBlocks = arch::kProgrammaticLaunch ? 8 : 1;
-#else
-inline constexpr int kMaxClusterBlocks = 1;
-#endif
+// Any chip that has clusters runs so many blocks together; more, up to arch::kClusterBlocks, where
+// a launch allows it (host/launch_cuda.h).
+inline constexpr int kMaxClusterBlocks = arch::kClusterBlocks < 8 ? arch::kClusterBlocks : 8;
 using Mailbox = uint64_t;  // in shared memory, for one use
 
 #if defined(WAVEJIT_TARGET_CUDA) && defined(WAVEJIT_DEVICE_PASS) && __CUDA_ARCH__ >= 900

@@ -203,13 +203,24 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return result;
 }
 
-// What this lane did in memory before is seen by every lane of the device that sees what it does
-// afterwards.
-__device__ __forceinline__ void fence_device() {
+// A word in device memory for another block of this launch, and four of them side by side as they
+// are now: each is whole, and none says anything of another. A fence would wait for all that the
+// lane has written and empty the multiprocessor's first cache.
+__device__ __forceinline__ void publish(uint32_t* address, uint32_t word) {
 #if __CUDA_ARCH__ >= 700
-  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(word) : "memory");
 #else
-  __threadfence();
+  *static_cast<volatile uint32_t*>(address) = word;
+#endif
+}
+__device__ __forceinline__ void observe(const uint32_t* address, uint32_t (&words)[4]) {
+#if __CUDA_ARCH__ >= 700
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(address)
+               : "memory");
+#else
+  for (int i = 0; i < 4; ++i) words[i] = static_cast<const volatile uint32_t*>(address)[i];
 #endif
 }
 // In device memory, of whole numbers: who is the last to arrive, and a checked build's reports (a

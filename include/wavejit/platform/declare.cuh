@@ -69,7 +69,8 @@ uint32_t group_sum(uint32_t value);
 inline constexpr bool kHasWaveMaximum = false;
 template <int kLanes>
 uint32_t largest_word(uint32_t value);
-void fence_device();
+void publish(uint32_t* address, uint32_t word);
+void observe(const uint32_t* address, uint32_t (&words)[4]);
 uint32_t fetch_add(uint32_t* address, uint32_t value);
 uint64_t fetch_add(uint64_t* address, uint64_t value);
 uint64_t fetch_max(uint64_t* address, uint64_t value);

@@ -174,10 +174,16 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
   return a < b ? b : b == b ? a : b;
 }
 
-// What this lane did in memory before is seen by every lane of the device that sees what it does
-// afterwards.
-__device__ __forceinline__ void fence_device() {
-  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");
+// A word in device memory for another block of this launch, and four of them side by side as they
+// are now: each is whole, and none says anything of another.
+__device__ __forceinline__ void publish(uint32_t* address, uint32_t word) {
+  __hip_atomic_store(address, word, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+__device__ __forceinline__ void observe(const uint32_t* address, uint32_t (&words)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    words[i] = __hip_atomic_load(address + i, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+  }
 }
 // In device memory, of whole numbers, as on NVIDIA: arrivals and a checked build's reports.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {

@@ -103,7 +103,12 @@ inline constexpr bool kNanIsQuick = true;
 inline float maximum_or_nan(float a, float b) { return a < b ? b : b == b ? a : b; }
 
 // Blocks run on several threads of the CPU.
-inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void publish(uint32_t* address, uint32_t word) {
+  __atomic_store_n(address, word, __ATOMIC_RELAXED);
+}
+inline void observe(const uint32_t* address, uint32_t (&words)[4]) {
+  for (int i = 0; i < 4; ++i) words[i] = __atomic_load_n(address + i, __ATOMIC_RELAXED);
+}
 inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }
