@@ -39,8 +39,8 @@ def store_spec(
 def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     """Where the blocks of an entry hand over: fp32 [plan rows, head_dim] and int32 [plan rows].
 
-    Kept with the plan, for all layers that use it one after another. Between launches the counts of
-    a step are 0 and its places wait, with all bits set (include/wavejit/core/arrival.cuh).
+    Kept with the plan, for all layers that use it one after another: one fill for each new plan.
+    Between launches all of its bits are set (include/wavejit/core/arrival.cuh).
     """
     import torch
 
@@ -49,11 +49,15 @@ def room_of(plan: Any, head_dim: int) -> tuple[Any, Any]:
     if room is None:
         rows = plan.plan_d if plan.is_decode else plan.plan_c
         count, device = rows.shape[0], rows.device
-        waiting = torch.full((count, head_dim), -1, dtype=torch.int32, device=device)
-        pooled = waiting.view(torch.float32)
-        arrived = torch.zeros(count, dtype=torch.int32, device=device)
-        room = rooms[head_dim] = (pooled, arrived)
+        words = torch.full((count * (head_dim + 1),), -1, dtype=torch.int32, device=device)
+        pooled = words[: count * head_dim].view(torch.float32).reshape(count, head_dim)
+        room = rooms[head_dim] = (pooled, words[count * head_dim :])
     return room
+
+
+def forget_room(plan: Any) -> None:
+    """The next call makes a new one."""
+    plan.__dict__.pop("_rooms", None)
 
 
 def retaken(plan: Any, **given: Any) -> list[Any]:

@@ -32,15 +32,13 @@ def compress_store(
     layout: Any,
     page_size: int | None = None,
 ) -> Any:
-    """`compress`, then `compress_norm_rope_store`, in one call and with the same bytes: one launch
-    of a step, but for ratio 128 of 200 requests and more.
+    """`compress`, then `compress_norm_rope_store`, in one call and with the same bytes: one launch.
 
     kv_buffer, kv_input, ape, plan, head_dim, ratio: as for `compress`; the pooled rows, which
     `compress` would return in the input's dtype, are not written. norm_weight, eps, freqs_cis,
     out_loc, cache, layout, page_size: as for `compress_norm_rope_store`; head_dim must be
     layout.DIMS. Updates kv_buffer and cache in place and returns `cache`. A chunk's state rows
-    are written by a second launch. For ratio 128 that one finishes the chunk's rows too, and the
-    rows of a step of 200 requests and more are finished by a second launch.
+    are written by a second launch.
 
     For ratio 128 the first call with a plan allocates what the blocks of an entry need to hand
     over (2 KiB a row), kept with the plan: call it once before capturing a graph, and do not use
@@ -73,6 +71,9 @@ def compress_store(
     except (ValueError, TypeError):
         first, second = pages.explained(whole, cache)
         run(*given, first, second, *last)
+    except RuntimeError:
+        finishing.forget_room(plan)  # a launch that failed leaves it in any state
+        raise
     return cache
 
 

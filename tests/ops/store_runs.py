@@ -13,7 +13,7 @@ import torch
 from store_world import LAYOUTS, Batch
 
 import wavejit
-from wavejit import reference
+from wavejit import finishing, reference
 
 STEPS = [pytest.param(True, id="decode"), pytest.param(False, id="prefill")]
 
@@ -102,13 +102,16 @@ DTYPES = [
 ]
 
 
-def check_one_launch(device: str, layout: str, ratio: int, is_decode: bool) -> None:
+def check_one_launch(
+    device: str, layout: str, ratio: int, is_decode: bool, requests: int = 9
+) -> None:
     """One launch gives the bytes of two."""
     kinds = list(LAYOUTS)
     state, given, weight = DTYPES[(kinds.index(layout) + ratio // 4) % 3]
     dtypes = {"state": state, "input": given, "weight_dtype": weight}
     locs = torch.int32 if is_decode else torch.int64
-    batch = Batch(ratio, LAYOUTS[layout], is_decode, loc_dtype=locs, seed=11, **dtypes)
+    options = {"loc_dtype": locs, "seed": 11, "requests": requests}
+    batch = Batch(ratio, LAYOUTS[layout], is_decode, **options, **dtypes)
     rows, state_after = compressed(device, batch)
     expected = stored(device, without_skipped(batch, rows), rows)
     cache, fused_state = fused(device, batch)
@@ -121,9 +124,9 @@ def check_one_launch(device: str, layout: str, ratio: int, is_decode: bool) -> N
     )
 
 
-def check_many_launches(device: str, ratio: int) -> None:
+def check_many_launches(device: str, ratio: int, is_decode: bool = True, requests: int = 9) -> None:
     """What blocks hand over is ready again: one plan, several layers, other contents each time."""
-    batch = Batch(ratio, LAYOUTS["FlashMLA"], True, seed=3)
+    batch = Batch(ratio, LAYOUTS["FlashMLA"], is_decode, seed=3, requests=requests)
     plan = plan_loop.mapped(batch.plan, lambda rows: rows.to(device))
     store = {
         name: value.to(device) if isinstance(value, torch.Tensor) else value
@@ -135,10 +138,14 @@ def check_many_launches(device: str, ratio: int) -> None:
         again = state.clone()
         one, two = (batch.cache().to(device) for _ in range(2))
         wavejit.compress_store(state, *given, head_dim=batch.dim, cache=one, **store)
-        out = torch.zeros(9, batch.dim, device=device)
+        count = len(plan.plan_d if is_decode else plan.plan_c)
+        out = torch.zeros(count, batch.dim, device=device)
         wavejit.compress(again, *given, head_dim=batch.dim, ratio=ratio, out=out)
         wavejit.compress_norm_rope_store(out, plan, cache=two, **store)
         assert torch.equal(one, two)
+        if ratio == 128:
+            room = finishing.room_of(plan, batch.dim)
+            assert all((words.view(torch.int32) == -1).all() for words in room)
 
 
 def check_large_step(device: str, layout: Any, ratio: int, counts: tuple[int, ...]) -> None:

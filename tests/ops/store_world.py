@@ -44,6 +44,7 @@ class Batch:
     weight_dtype: Any = torch.float32
     loc_dtype: Any = torch.int64
     seed: int = 0
+    requests: int = 9
     plan: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,15 +52,16 @@ class Batch:
         self.dim, self.width = dim, (4 if r == 4 else 2) * dim
         ring = wavejit.RequestRing(2 * r)
         rng = np.random.default_rng(self.seed)
-        slots = list(range(9))
-        self.kv_buffer = self._rows(1, 9 * 2 * r).reshape(-1, r, self.width).to(self.state)
+        count = self.requests
+        slots = list(range(count))
+        self.kv_buffer = self._rows(1, count * 2 * r).reshape(-1, r, self.width).to(self.state)
         if self.is_decode:
-            seqs = [r * int(k) for k in rng.integers(1, 5, 9)]
+            seqs = [r * int(k) for k in rng.integers(1, 5, count)]
             seqs[3] += 1
-            plan, self.tokens = plan_loop.decode_plan("cpu", slots, seqs, ring, ratio=r), 9
+            plan, self.tokens = plan_loop.decode_plan("cpu", slots, seqs, ring, ratio=r), count
         else:
-            extends = [int(k) for k in rng.integers(1, 2 * r + 3, 9)]
-            seqs = [extend + int(k) for extend, k in zip(extends, rng.integers(0, 2 * r, 9))]
+            extends = [int(k) for k in rng.integers(1, 2 * r + 3, count)]
+            seqs = [extend + int(k) for extend, k in zip(extends, rng.integers(0, 2 * r, count))]
             plan = plan_loop.prefill_plan("cpu", slots, seqs, extends, ring, ratio=r)
             self.tokens = sum(extends)
         self.plan = plan_loop.mapped(plan, lambda rows: self._spoiled(rows, rng))

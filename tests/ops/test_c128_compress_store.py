@@ -7,15 +7,24 @@ import store_runs
 from store_runs import STEPS
 from store_world import LAYOUTS
 
+# Steps of few requests, and of more, have a kernel each.
+FEW, MORE = 8, 9
+
 
 @pytest.mark.parametrize("is_decode", STEPS)
 @pytest.mark.parametrize("layout", ["FlashMLA", "FlashMLA-fnuz-2", "TwoPool", "Indexer"])
 def test_one_launch_gives_the_bytes_of_two(device: str, layout: str, is_decode: bool) -> None:
-    store_runs.check_one_launch(device, layout, 128, is_decode)
+    store_runs.check_one_launch(device, layout, 128, is_decode, MORE)
 
 
-def test_a_plan_serves_many_launches(device: str) -> None:
-    store_runs.check_many_launches(device, 128)
+@pytest.mark.parametrize("layout", ["FlashMLA", "FlashMLA-fnuz-2", "TwoPool", "Indexer"])
+def test_one_launch_of_few_gives_the_bytes_of_two(device: str, layout: str) -> None:
+    store_runs.check_one_launch(device, layout, 128, True, FEW)
+
+
+@pytest.mark.parametrize("is_decode, requests", [(True, FEW), (True, MORE), (False, MORE)])
+def test_a_plan_serves_many_launches(device: str, is_decode: bool, requests: int) -> None:
+    store_runs.check_many_launches(device, 128, is_decode, requests)
 
 
 def test_large_steps_equal_small_ones(device: str) -> None:

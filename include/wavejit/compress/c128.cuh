@@ -44,20 +44,17 @@ struct C128 {
     int32_t wide;
   };
 
-  // The entry of this block and its slices, which lie side by side: kPoolThreads lanes for each of
-  // kSlicesOfBlock.
-  template <int kTileSize, int kSlicesOfBlock = 1>
+  // The entry of this block and its slice of channels.
+  template <int kTileSize>
   struct Share {
     static constexpr int kTile = kTileSize;
-    static constexpr int kSlices = kSlicesOfBlock;
-    static constexpr int kThreads = kPoolThreads * kSlices;
+    static constexpr int kThreads = kPoolThreads;
     static constexpr int kSlice = PoolLane<kTile>::kSlice;
-    static constexpr int kBlocks = kHeadDim / (kSlice * kSlices);  // of an entry
-    static_assert(kBlocks * kSlice * kSlices == kHeadDim);
+    static constexpr int kBlocks = kHeadDim / kSlice;  // of an entry
+    static_assert(kBlocks * kSlice == kHeadDim);
     using Groups = PoolGroups<kTile>;
     int64_t entry = block_x() / kBlocks;
-    int number = static_cast<int>(thread_x() / kPoolThreads);  // of the block's slices
-    int slice = (static_cast<int>(block_x() % kBlocks) * kSlices + number) * kSlice;  // its channel
+    int slice = static_cast<int>(block_x() % kBlocks) * kSlice;  // its channel
     PoolLane<kTile> lane;
 
     __device__ __forceinline__ int channel() const { return slice + lane.channel; }
@@ -221,6 +218,7 @@ struct C128 {
     OwnRow<Share::kThreads> own;
     Bias<Share::kTile> bias;
 
+    // The own row by the last block: where blocks hand over, the first may have more to do.
     __device__ __forceinline__ void load(const DecodeParams& p, const Share& share) {
       if (share.is_last()) own.load(p, share.entry, static_cast<int>(thread_x()));
       bias.load(p.ape, share);

@@ -323,8 +323,8 @@ struct C4 {
   }
   // The same of any of the kRows rows of block `block`; every lane of a group calls it.
   template <int kRows>
-  __device__ __forceinline__ static bool read_ring(const PrefillParams& p, int64_t block,
-                                                   Site at = Site::here()) {
+  __device__ __forceinline__ static bool block_reads_ring(const PrefillParams& p, int64_t block,
+                                                          Site at = Site::here()) {
     const int64_t row = block * kRows + lane_in_group() % kRows;
     CompressPlan other{};
     if (row < p.entries) other.where = load_now(&p.plan[row].where);

@@ -30,7 +30,7 @@ typename Finish::Params finish_arguments(host::Arguments& arguments, host::OnDev
   return p;
 }
 
-// Room for pooled rows that another launch finishes: at least one for each row of the plan.
+// Room for pooled rows that blocks hand over: at least one for each row of the plan.
 template <class Finish>
 float* pooled_argument(host::Arguments& arguments, host::OnDevice& device, host::Size& have,
                        int64_t rows) {

@@ -15,8 +15,8 @@ struct Shape {
   int64_t grid_y = 1;
   int block = 0;  // lanes of a block
   int shared_bytes = 0;
-  int cluster =
-      1;  // blocks that run together, at most arch::kClusterBlocks; the grid is a multiple
+  // Blocks that run together, at most arch::kClusterBlocks; the grid is a multiple.
+  int cluster = 1;
   OnDevice device;
 };
 

@@ -120,6 +120,8 @@ __device__ __forceinline__ void wait_for_copies() {
 
 // Every read of what an earlier kernel wrote comes after the wait; every kernel waits, also one
 // that has nothing to do, because its own end tells the next launch that the earlier ones ended.
+// One block of it is enough where the others are known to read what is complete
+// (compress/write.cuh).
 __device__ __forceinline__ void wait_for_previous_launch() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -223,6 +225,8 @@ __device__ __forceinline__ void observe(const uint32_t* address, uint32_t (&word
   for (int i = 0; i < 4; ++i) words[i] = static_cast<const volatile uint32_t*>(address)[i];
 #endif
 }
+// Whether the launch's other blocks, for which this lane waits, still do.
+__device__ __forceinline__ bool others_go_on() { return true; }
 // In device memory, of whole numbers: who is the last to arrive, and a checked build's reports (a
 // count, the largest word). No result's value or order depends on which lane is first.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {

@@ -71,6 +71,7 @@ template <int kLanes>
 uint32_t largest_word(uint32_t value);
 void publish(uint32_t* address, uint32_t word);
 void observe(const uint32_t* address, uint32_t (&words)[4]);
+bool others_go_on();
 uint32_t fetch_add(uint32_t* address, uint32_t value);
 uint64_t fetch_add(uint64_t* address, uint64_t value);
 uint64_t fetch_max(uint64_t* address, uint64_t value);

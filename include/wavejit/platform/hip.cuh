@@ -185,6 +185,7 @@ __device__ __forceinline__ void observe(const uint32_t* address, uint32_t (&word
     words[i] = __hip_atomic_load(address + i, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
   }
 }
+__device__ __forceinline__ bool others_go_on() { return true; }
 // In device memory, of whole numbers, as on NVIDIA: arrivals and a checked build's reports.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);

@@ -109,6 +109,8 @@ inline void publish(uint32_t* address, uint32_t word) {
 inline void observe(const uint32_t* address, uint32_t (&words)[4]) {
   for (int i = 0; i < 4; ++i) words[i] = __atomic_load_n(address + i, __ATOMIC_RELAXED);
 }
+// Not once one has failed, whose lanes may have left before they did what others wait for.
+inline bool others_go_on() { return simt::launch_goes_on(); }
 inline uint32_t fetch_add(uint32_t* address, uint32_t value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }

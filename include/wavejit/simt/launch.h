@@ -22,6 +22,15 @@ struct LaunchError {
 inline constexpr uint64_t kInlineLanes = 1024;
 inline constexpr unsigned kMaxThreads = 256;
 
+// The lowest block of this thread's launch that failed; all bits set: none.
+inline thread_local const uint64_t* failed_block_of_launch = nullptr;
+
+// For a lane that waits for another block, on a thread of its own: whether none has failed.
+inline bool launch_goes_on() {
+  sched_yield();
+  return __atomic_load_n(failed_block_of_launch, __ATOMIC_RELAXED) == ~uint64_t{0};
+}
+
 // One launch as its threads share it. Blocks are claimed in ascending order.
 class Launch {
  public:
@@ -60,6 +69,7 @@ class Launch {
 
   void work() {
     const DefaultFloatMode mode;
+    failed_block_of_launch = &first_failed_;
     Executor executor(job_);
     if (!executor.ready()) {
       record(0, "no memory for the lanes' stacks or the block's shared memory");
