@@ -163,6 +163,26 @@ void lowest_block() {
   puts(first.message);
 }
 
+// The first of two blocks to begin fails, for which the other one, if it runs already, waits.
+uint32_t begun = 0;
+void waits_for_failed(const None) {
+  if (lane_id() != 0 || thread_index().x != 0) return;
+  if (__atomic_fetch_add(&begun, 1, __ATOMIC_SEQ_CST) == 0) {
+    keep(shuffle<kW>(1, 5));  // at: waits_for_failed
+  } else {
+    while (launch_goes_on()) {
+    }
+  }
+}
+void failed_is_not_waited_for() {
+  LaunchError error;
+  for (int i = 0; i < 20; ++i) {
+    begun = 0;
+    expect(!run<waits_for_failed>(None{}, {2, 1, 1}, {1024, 1, 1}, error), "the launch fails", i);
+  }
+  puts(strstr(error.message, "reads"));
+}
+
 // Abandoned lanes give their stacks back.
 void many_failures() {
   LaunchError error;
@@ -197,6 +217,7 @@ constexpr Case kCases[] = {
     {"barrier_or_shuffle", [] { fail<barrier_or_shuffle>({1, 1, 1}, {kU, 1, 1}); }},
     {"stuck_wave", [] { fail<stuck_wave>({1, 1, 1}, {2 * kU, 1, 1}); }},
     {"lowest_block", lowest_block},
+    {"failed_is_not_waited_for", failed_is_not_waited_for},
     {"many_failures", many_failures},
     {"deep_stack", [] { fail_with<deep_stack>(Deep{5}, {1, 1, 1}, {kU, 1, 1}); }},
     {"guarded_stack", [] { fail_with<deep_stack>(Deep{0}, {1, 1, 1}, {kU, 1, 1}); }},

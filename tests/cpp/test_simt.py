@@ -173,6 +173,13 @@ def test_lowest_failing_block_is_reported(build: Build, wave: int) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("wave", WAVES)
+def test_a_failed_block_is_not_waited_for(build: Build, wave: int) -> None:
+    done = run(build("simt_faults", wave), "failed_is_not_waited_for")
+    where = "reads lane 5, which has left the kernel\n"
+    assert done.stdout == f"{where}failed_is_not_waited_for: 0 wrong values\n"
+
+
 def test_failures_leave_nothing_behind(build: Build) -> None:
     assert (
         run(build("simt_faults", 32), "many_failures").stdout == "many_failures: 0 wrong values\n"
