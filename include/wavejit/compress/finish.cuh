@@ -55,16 +55,6 @@ struct Finish {
   static constexpr Together kTogether =
       kLanes % arch::kWaveSize == 0 ? Together::kWave : Together::kGroup;
 
-  __device__ __forceinline__ static FinishedRow locate(const Params& p, uint32_t seq_len,
-                                                       int64_t index) {
-    FinishedRow row;
-    if (index >= p.locations) return row;
-    row.loc = p.out_loc.fetch(index);
-    const int64_t position = int64_t{seq_len} - kRatio;
-    row.is_wanted = seq_len != kInvalidRow && position >= 0 && position < p.positions;
-    row.position = row.is_wanted ? static_cast<uint32_t>(position) : 0;
-    return row;
-  }
   // A length below kRatio, or kInvalidRow, has none that a table has: one of 2^32 takes 1 TiB.
   __device__ __forceinline__ static bool has_position(const Params& p, uint32_t seq_len) {
     return seq_len - kRatio < p.positions;
@@ -74,6 +64,11 @@ struct Finish {
                                                         const FetchedInteger& loc) {
     const bool is_wanted = has_position(p, seq_len);
     return {loc, is_wanted ? seq_len - kRatio : 0, is_wanted};
+  }
+  __device__ __forceinline__ static FinishedRow locate(const Params& p, uint32_t seq_len,
+                                                       int64_t index) {
+    if (index >= p.locations) return {};
+    return located(p, seq_len, p.out_loc.fetch(index));
   }
   // Of row `entry` of a plan: a decode step's is that of a request, a chunk's names its token.
   __device__ __forceinline__ static FinishedRow locate(const Params& p, const DecodePlan& plan,

@@ -225,8 +225,9 @@ __device__ __forceinline__ void observe(const uint32_t* address, uint32_t (&word
   for (int i = 0; i < 4; ++i) words[i] = static_cast<const volatile uint32_t*>(address)[i];
 #endif
 }
-// Whether the launch's other blocks, for which this lane waits, still do.
+// Whether a lane may go on waiting for the launch's other blocks, none of which fails alone here.
 __device__ __forceinline__ bool others_go_on() { return true; }
+
 // In device memory, of whole numbers: who is the last to arrive, and a checked build's reports (a
 // count, the largest word). No result's value or order depends on which lane is first.
 __device__ __forceinline__ uint32_t fetch_add(uint32_t* address, uint32_t value) {
