@@ -206,8 +206,7 @@ __device__ __forceinline__ float maximum_or_nan(float a, float b) {
 }
 
 // A word in device memory for another block of this launch, and four of them side by side as they
-// are now: each is whole, and none says anything of another. A fence would wait for all that the
-// lane has written and empty the multiprocessor's first cache.
+// are now: each is whole, and none says anything of another. A fence would empty the first cache.
 __device__ __forceinline__ void publish(uint32_t* address, uint32_t word) {
 #if __CUDA_ARCH__ >= 700
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(word) : "memory");
