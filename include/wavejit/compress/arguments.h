@@ -53,16 +53,21 @@ void prefill_arguments(host::Arguments& arguments, host::OnDevice& device, host:
   w.wait = p.entries > 0 ? RingWriteWait::kBeforeEnd : RingWriteWait::kFirst;
 }
 
-// wide, the last argument of a c4 chunk, and what follows from it and the input for every entry.
-// A chunk of fewer channels than `early_channels` lets the ring write begin at once.
-template <class Compressor, class Write>
-void wide_argument(host::Arguments& arguments, typename Compressor::PrefillParams& p, Write& w,
-                   int64_t early_channels) {
+// wide, the last argument of a chunk, and what follows from it and the input for every entry.
+template <class Compressor>
+void wide_argument(host::Arguments& arguments, typename Compressor::PrefillParams& p) {
   const int64_t row_bytes =
       p.input_stride * static_cast<int64_t>(sizeof(typename Compressor::Input));
   p.wide = arguments.integer("wide") != 0;
   p.row_bytes = static_cast<uint32_t>(row_bytes);
-  p.plain_rows = Compressor::plain_rows(p.input_rows, row_bytes, p.wide);
+  p.plain_rows = plain_rows(p.input_rows, row_bytes, p.wide);
+}
+// The same of a c4 chunk, which lets the ring write begin at once where it has fewer channels than
+// `early_channels`.
+template <class Compressor, class Write>
+void wide_argument(host::Arguments& arguments, typename Compressor::PrefillParams& p, Write& w,
+                   int64_t early_channels) {
+  wide_argument<Compressor>(arguments, p);
   p.lets_write_store = p.entries * Compressor::kHeadDim >= early_channels;
   if (p.entries > 0 && !p.lets_write_store) w.wait = RingWriteWait::kBeforeStores;
 }

@@ -5,6 +5,7 @@
 #include <wavejit/compress/block_pool.cuh>
 #include <wavejit/compress/plan.cuh>
 #include <wavejit/compress/report.cuh>
+#include <wavejit/compress/whole_row.cuh>
 
 namespace wavejit {
 
@@ -42,6 +43,8 @@ struct C128 {
     int64_t entries;
     int64_t pages;
     int32_t wide;
+    uint32_t row_bytes;  // of the input, from one row to the next
+    uint32_t plain_rows;
   };
 
   // The entry of this block and its slice of channels.
@@ -84,8 +87,10 @@ struct C128 {
     Tile<kTile> rows[kPoolGroupRows];
 
     template <class Share>
-    __device__ __forceinline__ void load(const Input* ape, const Share& share) {
-      const Input* first = ape + share.lane.first_row * kHeadDim + share.channel();
+    __device__ __forceinline__ static const Input* first(const Input* ape, const Share& share) {
+      return ape + share.lane.first_row * kHeadDim + share.channel();
+    }
+    __device__ __forceinline__ void load(const Input* first) {
 #pragma unroll
       for (int i = 0; i < kPoolGroupRows; ++i) {
         rows[i] = widen(load_now(reinterpret_cast<const Vec<Input, kTile>*>(first + i * kHeadDim)));
@@ -116,32 +121,56 @@ struct C128 {
   // Of many requests: longer pieces of a row, which memory gives faster; lanes are plenty.
   static constexpr int kManyTile = 2;
 
+  // Where the channels of a lane of a step lie, which it may find out before its plan is here.
+  template <class Share>
+  struct StepLane {
+    const State* ring;  // in the first page, from its first candidate on
+    const Input* own;   // in the request's row
+    const Input* ape;
+
+    __device__ __forceinline__ StepLane(const DecodeParams& p, const Share& share)
+        : ring(p.state + share.lane.first_row * kRowWidth + share.channel()),
+          own(p.input + share.entry * p.input_stride + share.channel()),
+          ape(Bias<Share::kTile>::first(p.ape, share)) {}
+  };
+  // What gives a lane its StepLane: found out at once, but where blocks are many.
+  template <class Share>
+  __device__ __forceinline__ static auto lane_of(const DecodeParams& p, const Share& share) {
+    const StepLane<Share> lane(p, share);
+    return [lane, &p, &share] { return Share::kTile == 1 ? lane : StepLane<Share>(p, share); };
+  }
+
+  // Whether it ends a group whose last row is its own: nearly every request that ends any. Without
+  // a sign, as below, what is negative is beyond a state of fewer than 2^24 pages (512 GiB).
+  __device__ __forceinline__ static bool is_usual(const DecodeParams& p, const DecodePlan& plan) {
+    const uint32_t page = static_cast<uint32_t>(plan.read_page_1);
+    return (plan.seq_len % kRatio == 0) & (plan.seq_len != 0) &
+           (page < static_cast<uint32_t>(p.pages)) &
+           (static_cast<uint32_t>(plan.write_loc) == page * kRatio + (kRatio - 1));
+  }
   // What a block does for one request: nothing, save its row, compress, or both.
   struct Step {
-    uint32_t seq_len;
     int32_t write_loc = -1;
     int32_t page = -1;  // of the window; -1: the request does not end a group
     int32_t own = -1;   // which candidate is the current token's row
 
     __device__ __forceinline__ Step(const DecodeParams& p, const DecodePlan& plan) {
-      seq_len = plan.seq_len;
-      // Without a sign: what is below 0 is beyond every tensor.
-      const uint64_t pages = static_cast<uint64_t>(p.pages);
+      const uint32_t pages = static_cast<uint32_t>(p.pages);
       const uint32_t loc = static_cast<uint32_t>(plan.write_loc);
       const uint32_t last = static_cast<uint32_t>(plan.read_page_1);
-      if (loc < pages * kRatio) write_loc = plan.write_loc;
-      const bool ends_group = seq_len % kRatio == 0 && seq_len > 0;
+      if (loc / kRatio < pages) write_loc = plan.write_loc;
+      const bool ends_group = plan.seq_len % kRatio == 0 && plan.seq_len > 0;
       if (!ends_group || last >= pages) return;
       page = plan.read_page_1;
-      if (write_loc >= 0 && loc / kRatio == last) own = static_cast<int32_t>(loc % kRatio);
+      if (loc / kRatio == last) own = static_cast<int32_t>(loc % kRatio);
     }
   };
 
   // The last candidate of a group: the current token's row, or one of the ring.
+  static constexpr int kLast = kPoolGroupRows - 1;
   template <int kTile>
   __device__ __forceinline__ static void load_last_row(Window<kTile>& window, const State* ring,
                                                        const Input* own) {
-    constexpr int kLast = kPoolGroupRows - 1;
     if constexpr (kIsSame<State, Input>) {
       load_ring_row(window, kLast, own ? own : ring);
     } else if (!own) {
@@ -154,23 +183,32 @@ struct C128 {
   }
 
   template <class Share>
+  __device__ __forceinline__ static void load_usual_window(Window<Share::kTile>& window,
+                                                           const StepLane<Share>& lane,
+                                                           const DecodePlan& plan,
+                                                           const Share& share) {
+    const uint32_t page = static_cast<uint32_t>(plan.read_page_1);
+    const State* first = lane.ring + uint64_t{page} * (kRatio * kRowWidth);
+#pragma unroll
+    for (int i = 0; i < kLast; ++i) load_ring_row(window, i, first + i * kRowWidth);
+    const bool is_own = share.lane.first_row == kRatio - kPoolGroupRows;
+    load_last_row(window, first + kLast * kRowWidth, is_own ? lane.own : nullptr);
+  }
+  // That of any request that ends a group; kUsualToo: usual ones are among them.
+  template <bool kUsualToo, class Share>
   __device__ __forceinline__ static void load_window(Window<Share::kTile>& window,
-                                                     const DecodeParams& p, const Step& step,
+                                                     const StepLane<Share>& lane, const Step& step,
                                                      const Share& share) {
-    const State* first = p.state +
-                         (step.page * int64_t{kRatio} + share.lane.first_row) * kRowWidth +
-                         share.channel();
+    const State* first = lane.ring + step.page * int64_t{kRatio * kRowWidth};
     const int own = step.own - share.lane.first_row;  // in the lane's candidates, or not
-    const Input* own_row = p.input + share.entry * p.input_stride + share.channel();
-    constexpr int kLast = kPoolGroupRows - 1;
-    if (own < 0 || own >= kLast) {  // nearly every step: no load waits for another
+    if (kUsualToo && (own < 0 || own >= kLast)) {
 #pragma unroll
       for (int i = 0; i < kLast; ++i) load_ring_row(window, i, first + i * kRowWidth);
-      load_last_row(window, first + kLast * kRowWidth, own == kLast ? own_row : nullptr);
+      load_last_row(window, first + kLast * kRowWidth, own == kLast ? lane.own : nullptr);
       return;
     }
-    const auto value = round_through<State>(load_tile_once<Share::kTile>(own_row));
-    const auto score = round_through<State>(load_tile_once<Share::kTile>(own_row + kHeadDim));
+    const auto value = round_through<State>(load_tile_once<Share::kTile>(lane.own));
+    const auto score = round_through<State>(load_tile_once<Share::kTile>(lane.own + kHeadDim));
 #pragma unroll
     for (int i = 0; i < kPoolGroupRows; ++i) {
       if (i != own) {
@@ -182,115 +220,118 @@ struct C128 {
     }
   }
 
-  // A request's row, which one block writes whole: pieces written by many blocks at many times cost
-  // memory a tenth of its rate. Loaded beside the window, stored once its loads are on their way.
-  template <int kLanes>
-  struct OwnRow {
-    static constexpr int kItems = 4;
-    static constexpr int kPasses = (kRowWidth + kLanes * kItems - 1) / (kLanes * kItems);
-    Tile<kItems> tiles[kPasses];
-
-    __device__ __forceinline__ static int column(int pass, int lane) {
-      return (pass * kLanes + lane) * kItems;
-    }
-    __device__ __forceinline__ void load(const DecodeParams& p, int64_t request, int lane) {
-#pragma unroll
-      for (int k = 0; k < kPasses; ++k) {
-        if (column(k, lane) >= kRowWidth) continue;
-        tiles[k] = load_tile_once<kItems>(p.input + request * p.input_stride + column(k, lane));
-      }
-    }
-    __device__ __forceinline__ void store(const DecodeParams& p, int32_t loc, int lane) const {
-      State* row = p.state + loc * int64_t{kRowWidth};
-#pragma unroll
-      for (int k = 0; k < kPasses; ++k) {
-        if (column(k, lane) < kRowWidth)
-          store_leaving(reinterpret_cast<Vec<State, kItems>*>(row + column(k, lane)),
-                        narrow<State>(tiles[k]));
-      }
-    }
-  };
-
+  template <class Share>
+  using OwnRow = WholeRow<kRowWidth, Share::kThreads>;
   // A step of few requests, which waits for one load after another: what the plan does not decide
   // is asked for beside it.
   template <class Share>
   struct Early {
-    OwnRow<Share::kThreads> own;
+    OwnRow<Share> own;
     Bias<Share::kTile> bias;
 
     // The own row by the last block: where blocks hand over, the first may have more to do.
-    __device__ __forceinline__ void load(const DecodeParams& p, const Share& share) {
-      if (share.is_last()) own.load(p, share.entry, static_cast<int>(thread_x()));
-      bias.load(p.ape, share);
+    __device__ __forceinline__ void load(const DecodeParams& p, const StepLane<Share>& place,
+                                         const Share& share) {
+      if (share.is_last()) own.load(p.input + share.entry * p.input_stride);
+      bias.load(place.ape);
     }
   };
-  // `ask` is called of a request that ends a group, once its window is on its way.
+  // `ask` is called of a request that ends a group, once its window is on its way; true: it does.
   template <class Share, class Ask>
-  __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
-                                                const Share& share, const Early<Share>& early,
+  __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
+                                                const StepLane<Share>& lane, const Share& share,
+                                                const Early<Share>& early,
                                                 typename Share::Groups& groups, const Ask& ask) {
     Window<Share::kTile> window;
-    if (step.page >= 0) {
-      load_window(window, p, step, share);
-      ask();
+    bool pools = true;
+    int32_t write_loc = plan.write_loc;
+    if (__builtin_expect(is_usual(p, plan), true)) {
+      load_usual_window(window, lane, plan, share);
+    } else {
+      const Step step(p, plan);
+      write_loc = step.write_loc;
+      pools = step.page >= 0;
+      if (pools) load_window<false>(window, lane, step, share);
     }
-    if (share.is_last() && step.write_loc >= 0) {
-      early.own.store(p, step.write_loc, static_cast<int>(thread_x()));
+    if (pools) ask();
+    if (share.is_last() && write_loc >= 0) {
+      early.own.store(p.state + write_loc * int64_t{kRowWidth});
     }
-    if (step.page >= 0) pool(window, early.bias, share, groups);
+    if (pools) pool(window, early.bias, share, groups);
+    return pools;
   }
 
-  // Pools the slice into `groups` if the request ends a group; `saves`: this block writes its row.
-  // kBiasFirst: without waiting for ape behind the window, for more registers.
-  template <bool kBiasFirst = true, class Share, class Ask>
-  __device__ __forceinline__ static void decode(const DecodeParams& p, const Step& step,
-                                                const Share& share, bool saves,
-                                                typename Share::Groups& groups, const Ask& ask) {
-    OwnRow<Share::kThreads> own;
-    const int lane = static_cast<int>(thread_x());
-    saves = saves && step.write_loc >= 0;  // the same in every lane
+  // Pools the slice into `groups` if the request ends a group, and returns whether it does;
+  // `saves`: this block writes its row. lane_of() is this lane's StepLane. kBiasFirst: without
+  // waiting for ape behind the window, for more registers.
+  template <bool kBiasFirst = true, class Share, class LaneOf, class Ask>
+  __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
+                                                const Share& share, const LaneOf& lane_of,
+                                                bool saves, typename Share::Groups& groups,
+                                                const Ask& ask) {
+    // Most of many blocks have nothing to pool: a second look at their plans would take them
+    // longer. Where they are few, the window leaves no registers for the own row.
+    constexpr bool kMany = Share::kTile > 1;
+    OwnRow<Share> own;
     Bias<Share::kTile> bias;
     Window<Share::kTile> window;
-    constexpr bool kOwnFirst = Share::kTile > 1;  // else the window leaves no registers for it
-    if (kOwnFirst && saves) own.load(p, share.entry, lane);
-    if (step.page >= 0) {
-      if (kBiasFirst) bias.load(p.ape, share);
-      load_window(window, p, step, share);
-      ask();
+    bool pools = true;
+    int32_t write_loc = plan.write_loc;
+    if (!kMany && is_usual(p, plan)) {
+      const StepLane<Share> lane = lane_of();
+      if (kBiasFirst) bias.load(lane.ape);
+      load_usual_window(window, lane, plan, share);
+    } else {
+      const Step step(p, plan);
+      write_loc = step.write_loc;
+      pools = step.page >= 0;
+      saves = saves && write_loc >= 0;  // the same in every lane
+      if (kMany && saves) own.load(p.input + share.entry * p.input_stride);
+      if (pools) {
+        const StepLane<Share> lane = lane_of();
+        if (kBiasFirst) bias.load(lane.ape);
+        load_window<kMany>(window, lane, step, share);
+      }
     }
-    if (!kOwnFirst && saves) own.load(p, share.entry, lane);
-    if (saves) own.store(p, step.write_loc, lane);
-    if (step.page < 0) return;
-    if (!kBiasFirst) bias.load(p.ape, share);
+    if (pools) ask();
+    if (!kMany && saves) own.load(p.input + share.entry * p.input_stride);
+    if (saves) own.store(p.state + write_loc * int64_t{kRowWidth});
+    if (!pools) return false;
+    if (!kBiasFirst) bias.load(bias.first(p.ape, share));
     pool(window, bias, share, groups);
+    return true;
   }
 
   // -- prefill -----------------------------------------------------------------------------------
 
   static constexpr int kPrefillTile = kPoolTile<Input>;
 
-  // The window of an entry, of which from_ring leading candidates come from the ring.
+  // Where the channels of a lane of a chunk lie, which it may find out before its plan is here.
   template <class Share>
-  __device__ __forceinline__ static void load_window(Window<kPrefillTile>& window,
-                                                     const PrefillParams& p, int32_t page,
-                                                     int64_t last_row, int from_ring,
-                                                     const Share& share) {
-    const int first = share.lane.first_row;
-    const Input* row =
-        p.input + (last_row - (kRatio - 1) + first) * p.input_stride + share.channel();
-    if (from_ring <= first) {  // nearly every entry: independent loads and no branch
-#pragma unroll
-      for (int i = 0; i < kPoolGroupRows; ++i) load_row(window, i, row + i * p.input_stride);
-      return;
-    }
-    const State* ring = p.state + (page * int64_t{kRatio} + first) * kRowWidth + share.channel();
+  struct ChunkLane {
+    const char* input;  // in the batch's first row, or as far behind it as the lane's candidates
+    const Input* ape;
+
+    __device__ __forceinline__ ChunkLane(const PrefillParams& p, const Share& share)
+        : input(reinterpret_cast<const char*>(p.input + share.channel()) +
+                uint64_t(share.lane.first_row) * p.row_bytes),
+          ape(Bias<Share::kTile>::first(p.ape, share)) {}
+  };
+
+  // Whether all of the entry's window lies in the input: nearly every entry's.
+  __device__ __forceinline__ static bool is_usual(const PrefillParams& p,
+                                                  const CompressPlan& plan) {
+    return (plan.seq_len != kInvalidRow) & (plan.where >= kRatio - 1) & (plan.where < p.plain_rows);
+  }
+  template <class Share>
+  __device__ __forceinline__ static void load_usual_window(Window<kPrefillTile>& window,
+                                                           const PrefillParams& p,
+                                                           const ChunkLane<Share>& lane,
+                                                           uint32_t last_row) {
+    const char* first = lane.input + uint64_t{last_row - (kRatio - 1)} * p.row_bytes;
 #pragma unroll
     for (int i = 0; i < kPoolGroupRows; ++i) {
-      if (first + i < from_ring) {
-        load_ring_row(window, i, ring + i * kRowWidth);
-      } else {
-        load_row(window, i, row + i * p.input_stride);
-      }
+      load_row(window, i, reinterpret_cast<const Input*>(first + uint64_t(i) * p.row_bytes));
     }
   }
 
@@ -311,18 +352,48 @@ struct C128 {
                  (kept == 0 || in_ring) && (kept == kRatio || last_row - (kRatio - 1) + kept >= 0);
     }
   };
+  // The window of a valid one, whose leading candidates come from the ring.
+  template <class Share>
+  __device__ __forceinline__ static void load_window(Window<kPrefillTile>& window,
+                                                     const PrefillParams& p, const Chunk& chunk,
+                                                     const Share& share) {
+    const int first = share.lane.first_row;
+    const Input* row =
+        p.input + (chunk.last_row - (kRatio - 1) + first) * p.input_stride + share.channel();
+    const State* ring =
+        p.state + (chunk.page * int64_t{kRatio} + first) * kRowWidth + share.channel();
+#pragma unroll
+    for (int i = 0; i < kPoolGroupRows; ++i) {
+      if (first + i < chunk.from_ring) {
+        load_ring_row(window, i, ring + i * kRowWidth);
+      } else {
+        load_row(window, i, row + i * p.input_stride);
+      }
+    }
+  }
 
-  // Pools the slice of a valid row into `groups`. `ask` is called once the window is on its way.
+  // Pools the slice of a plan row into `groups`. False: the row is invalid or points outside a
+  // tensor. What reads nothing of the ring lets the next launch begin, which writes it. `ask` is
+  // called once the window is on its way.
   template <class Share, class Ask>
-  __device__ __forceinline__ static void prefill(const PrefillParams& p, const Chunk& chunk,
-                                                 const Share& share, typename Share::Groups& groups,
-                                                 const Ask& ask) {
+  __device__ __forceinline__ static bool prefill(const PrefillParams& p, const CompressPlan& plan,
+                                                 const ChunkLane<Share>& lane, const Share& share,
+                                                 typename Share::Groups& groups, const Ask& ask) {
     Window<kPrefillTile> window;
-    load_window(window, p, chunk.page, chunk.last_row, chunk.from_ring, share);
+    if (__builtin_expect(is_usual(p, plan), true)) {
+      allow_next_launch();
+      load_usual_window(window, p, lane, plan.where);
+    } else {
+      const Chunk chunk(p, plan);
+      if (!chunk.is_valid) return false;
+      if (chunk.from_ring == 0) allow_next_launch();
+      load_window(window, p, chunk, share);
+    }
     Bias<Share::kTile> bias;
-    bias.load(p.ape, share);
+    bias.load(lane.ape);
     ask();
     pool(window, bias, share, groups);
+    return true;
   }
 };
 

@@ -39,14 +39,8 @@ struct C4 {
     int32_t wide;
     int32_t lets_write_store;  // the ring write behind it may store before this launch ends
     uint32_t row_bytes;        // of the input, from one row to the next
-    uint32_t plain_rows;       // of the input: a `where` below it says that row and nothing else
+    uint32_t plain_rows;
   };
-
-  // Of so many rows, row_bytes apart; none where 32 bits do not hold that.
-  static constexpr uint32_t plain_rows(int64_t rows, int64_t row_bytes, bool wide) {
-    const int64_t most = int64_t{1} << (wide ? kWideRaggedBits : kRaggedBits);
-    return row_bytes >> 32 != 0 ? 0 : static_cast<uint32_t>(rows < most ? rows : most);
-  }
 
   // The lane's channels of candidate i in a row that starts at `row`: its value and its score.
   template <class T>
