@@ -175,10 +175,17 @@ def test_rows_beyond_4_gib(device: str) -> None:
     torch.testing.assert_close(found, out, rtol=2e-5, atol=2e-5)
     far = pool.view(-1).as_strided((2, WIDTH), ((1 << 32) // 4, 1))
     far[1] = given[0].to(device)
-    plan_c = torch.empty(0, 16, dtype=torch.uint8, device=device)
-    plan_w = plan_loop.as_plan(np.array([(1, 128 * last + 5)], W_ROW)).to(device)
-    wavejit.compress(pool, far, ape.to(device), PrefillPlan(128, plan_c, plan_w), **options)
-    assert_same_bytes(pool[last, 5], given[0], "the row of an offset beyond 4 GiB")
+    near = given.expand(2, WIDTH).contiguous()
+    for base, target, rows in ((last, pool, far), (0, expected, near)):
+        entry = np.array([(128, 1 | 127 << 16, -1, base)], C_ROW)
+        write = np.array([(1, 128 * base + 5)], W_ROW)
+        plans = (plan_loop.as_plan(plan).to(target.device) for plan in (entry, write))
+        call = wavejit.compress if target is pool else reference.compress
+        out = call(target, rows, ape.to(target.device), PrefillPlan(128, *plans), **options)
+        if target is pool:
+            found = out.cpu()
+    assert_same_bytes(pool[last:], expected, "the row of an offset beyond 4 GiB")
+    torch.testing.assert_close(found, out, rtol=2e-5, atol=2e-5)
 
 
 WRONG: list[tuple[str, Any, type[Exception], tuple[str, ...]]] = [

@@ -23,7 +23,8 @@ typename Compressor::DecodeParams decode_arguments(host::Arguments& arguments,
                                  Compressor::kHeadDim);
   p.plan = arguments.structs<DecodePlan>("plan_d", device, requests);
   p.requests = requests.value;
-  p.pages = pages.value;
+  constexpr int64_t kNamed = (int64_t{1} << 31) / kRatio;  // pages whose rows a plan can name
+  p.pages = pages.value < kNamed ? pages.value : kNamed;
   return p;
 }
 

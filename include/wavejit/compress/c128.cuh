@@ -133,15 +133,14 @@ struct C128 {
           own(p.input + share.entry * p.input_stride + share.channel()),
           ape(Bias<Share::kTile>::first(p.ape, share)) {}
   };
-  // What gives a lane its StepLane: found out at once, but where blocks are many.
+  // What makes a lane's StepLane: before it is called where a lane has one channel (see decode).
   template <class Share>
-  __device__ __forceinline__ static auto lane_of(const DecodeParams& p, const Share& share) {
+  __device__ __forceinline__ static auto lane_maker(const DecodeParams& p, const Share& share) {
     const StepLane<Share> lane(p, share);
     return [lane, &p, &share] { return Share::kTile == 1 ? lane : StepLane<Share>(p, share); };
   }
-
-  // Whether it ends a group whose last row is its own: nearly every request that ends any. Without
-  // a sign, as below, what is negative is beyond a state of fewer than 2^24 pages (512 GiB).
+  // Whether the request ends a group whose last row is its own: nearly every one that ends any.
+  // Without a sign, as below, what is negative is beyond the 2^24 pages that a plan can name.
   __device__ __forceinline__ static bool is_usual(const DecodeParams& p, const DecodePlan& plan) {
     const uint32_t page = static_cast<uint32_t>(plan.read_page_1);
     return (plan.seq_len % kRatio == 0) & (plan.seq_len != 0) &
@@ -194,7 +193,7 @@ struct C128 {
     const bool is_own = share.lane.first_row == kRatio - kPoolGroupRows;
     load_last_row(window, first + kLast * kRowWidth, is_own ? lane.own : nullptr);
   }
-  // That of any request that ends a group; kUsualToo: usual ones are among them.
+  // That of any request that ends a group; kUsualToo: of usual ones too, which are many.
   template <bool kUsualToo, class Share>
   __device__ __forceinline__ static void load_window(Window<Share::kTile>& window,
                                                      const StepLane<Share>& lane, const Step& step,
@@ -236,7 +235,7 @@ struct C128 {
       bias.load(place.ape);
     }
   };
-  // `ask` is called of a request that ends a group, once its window is on its way; true: it does.
+  // Returns whether the request ends a group; `ask` is called once its window is on its way.
   template <class Share, class Ask>
   __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
                                                 const StepLane<Share>& lane, const Share& share,
@@ -262,23 +261,24 @@ struct C128 {
   }
 
   // Pools the slice into `groups` if the request ends a group, and returns whether it does;
-  // `saves`: this block writes its row. lane_of() is this lane's StepLane. kBiasFirst: without
-  // waiting for ape behind the window, for more registers.
-  template <bool kBiasFirst = true, class Share, class LaneOf, class Ask>
+  // `saves`: this block writes its row. kBiasFirst: without waiting for ape behind the window, for
+  // more registers.
+  template <bool kBiasFirst = true, class Share, class MakeLane, class Ask>
   __device__ __forceinline__ static bool decode(const DecodeParams& p, const DecodePlan& plan,
-                                                const Share& share, const LaneOf& lane_of,
+                                                const Share& share, const MakeLane& make_lane,
                                                 bool saves, typename Share::Groups& groups,
                                                 const Ask& ask) {
-    // Most of many blocks have nothing to pool: a second look at their plans would take them
-    // longer. Where they are few, the window leaves no registers for the own row.
-    constexpr bool kMany = Share::kTile > 1;
+    // Lanes of several channels are those of many requests, most of which have nothing to pool: a
+    // second look at a plan takes them longer. The window of others leaves the own row no
+    // registers.
+    constexpr bool kSeveral = Share::kTile > 1;
     OwnRow<Share> own;
     Bias<Share::kTile> bias;
     Window<Share::kTile> window;
     bool pools = true;
     int32_t write_loc = plan.write_loc;
-    if (!kMany && is_usual(p, plan)) {
-      const StepLane<Share> lane = lane_of();
+    if (!kSeveral && is_usual(p, plan)) {
+      const StepLane<Share> lane = make_lane();
       if (kBiasFirst) bias.load(lane.ape);
       load_usual_window(window, lane, plan, share);
     } else {
@@ -286,15 +286,15 @@ struct C128 {
       write_loc = step.write_loc;
       pools = step.page >= 0;
       saves = saves && write_loc >= 0;  // the same in every lane
-      if (kMany && saves) own.load(p.input + share.entry * p.input_stride);
+      if (kSeveral && saves) own.load(p.input + share.entry * p.input_stride);
       if (pools) {
-        const StepLane<Share> lane = lane_of();
+        const StepLane<Share> lane = make_lane();
         if (kBiasFirst) bias.load(lane.ape);
-        load_window<kMany>(window, lane, step, share);
+        load_window<kSeveral>(window, lane, step, share);
       }
     }
     if (pools) ask();
-    if (!kMany && saves) own.load(p.input + share.entry * p.input_stride);
+    if (!kSeveral && saves) own.load(p.input + share.entry * p.input_stride);
     if (saves) own.store(p.state + write_loc * int64_t{kRowWidth});
     if (!pools) return false;
     if (!kBiasFirst) bias.load(bias.first(p.ape, share));
@@ -309,7 +309,7 @@ struct C128 {
   // Where the channels of a lane of a chunk lie, which it may find out before its plan is here.
   template <class Share>
   struct ChunkLane {
-    const char* input;  // in the batch's first row, or as far behind it as the lane's candidates
+    const char* input;  // in its first candidate's row of a window that begins the batch
     const Input* ape;
 
     __device__ __forceinline__ ChunkLane(const PrefillParams& p, const Share& share)

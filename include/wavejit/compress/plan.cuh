@@ -55,7 +55,7 @@ __device__ __forceinline__ uint32_t buffer_len_of(const CompressPlan& plan, bool
   return plan.where >> (wide ? kWideRaggedBits : kRaggedBits);
 }
 // Of a batch of so many rows, row_bytes apart: a `where` below it says that row and nothing else.
-// None where 32 bits do not hold that.
+// None where 32 bits do not hold row_bytes.
 constexpr uint32_t plain_rows(int64_t rows, int64_t row_bytes, bool wide) {
   const int64_t most = int64_t{1} << (wide ? kWideRaggedBits : kRaggedBits);
   return row_bytes >> 32 != 0 ? 0 : static_cast<uint32_t>(rows < most ? rows : most);

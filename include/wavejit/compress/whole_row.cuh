@@ -1,6 +1,6 @@
-// A row that one block writes whole, to which nobody comes back soon: pieces written by many blocks
-// at many times cost memory a tenth of its rate. Loaded beside other loads, stored once they are on
-// their way.
+// A row that one block writes whole: pieces written by many blocks at many times cost memory a
+// tenth of its rate. Loaded beside other loads, stored once they are on their way, as what nobody
+// reads soon.
 #pragma once
 #include <wavejit/core/tile.cuh>
 
