@@ -193,7 +193,7 @@ struct C128 {
     const bool is_own = share.lane.first_row == kRatio - kPoolGroupRows;
     load_last_row(window, first + kLast * kRowWidth, is_own ? lane.own : nullptr);
   }
-  // That of any request that ends a group; kUsualToo: of usual ones too, which are many.
+  // That of any request that ends a group, also of a usual one where kUsualToo.
   template <bool kUsualToo, class Share>
   __device__ __forceinline__ static void load_window(Window<Share::kTile>& window,
                                                      const StepLane<Share>& lane, const Step& step,
@@ -268,9 +268,9 @@ struct C128 {
                                                 const Share& share, const MakeLane& make_lane,
                                                 bool saves, typename Share::Groups& groups,
                                                 const Ask& ask) {
-    // Lanes of several channels are those of many requests, most of which have nothing to pool: a
-    // second look at a plan takes them longer. The window of others leaves the own row no
-    // registers.
+    // Several channels a lane: a step of many requests, most of which pool nothing and would be
+    // held up by a second look, or a bf16 state. One channel: the window leaves no registers for
+    // `own`.
     constexpr bool kSeveral = Share::kTile > 1;
     OwnRow<Share> own;
     Bias<Share::kTile> bias;
